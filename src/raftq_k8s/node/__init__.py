@@ -1,0 +1,1 @@
+"""One running node: the pure driver, its asyncio runtime, and the `Raftq` class with its event bus."""

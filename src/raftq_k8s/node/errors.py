@@ -1,0 +1,29 @@
+"""What a caller of a node can be told instead of a result."""
+
+
+class NoLeader(Exception):
+    """Nobody leads right now, as far as this node sees: nothing was done, try again in a moment."""
+
+
+class NotLeader(Exception):
+    """This node does not lead; `leader` does, where one is known. Nothing was done."""
+
+    def __init__(self, leader: str | None) -> None:
+        super().__init__(f"this node does not lead; ask {leader}" if leader else "this node does not lead, and knows nobody who does")
+        self.leader = leader
+
+
+class Overloaded(Exception):
+    """Too much is waiting already. Nothing was done: try again later, or send less at a time."""
+
+
+class TooLarge(Exception):
+    """The command does not fit a message. Nothing was done: send less at a time."""
+
+
+class OutcomeUnknown(Exception):
+    """The command left, and its fate is not known: it may take effect, or never. Read before you repeat it."""
+
+
+class NotYet(Exception):
+    """A part of the contract that a later release fills. Nothing was done."""

@@ -1,0 +1,49 @@
+"""What a node says of itself, for probes, metrics, pages and the label: one consistent reading, no live objects."""
+
+from enum import IntEnum
+
+import msgspec
+
+from raftq_k8s.raft.types import ClusterId, Index, MemberId, Milliseconds, Term
+
+
+class RaftRole(IntEnum):
+    """The contract's three roles. A pre-candidate reports `FOLLOWER`."""
+
+    CANDIDATE = 1
+    FOLLOWER = 2
+    LEADER = 3
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    member: MemberId
+    cluster: ClusterId | None
+    """`None` until a birth record is adopted."""
+    waiting_for: str | None
+    """A sentence, while this node is no initialised member; otherwise `None`."""
+    role: RaftRole
+    term: Term
+    leader: MemberId | None
+    established: bool
+    """This node leads, and an entry of its own term is committed."""
+    leader_http: str | None
+    """The leader's HTTP address, `host:port`, this node's own included; `None` when nobody is known to lead."""
+    caught_up: bool
+    """Once since the start, this node had applied everything that a leader called committed."""
+    leaderless_ms: Milliseconds
+    """For how long nobody has been known to lead; 0 while somebody is."""
+    quorum_left_ms: Milliseconds
+    """For how long this node may go on leading without hearing a quorum again; 0 when it does not lead."""
+    lease_left_ms: Milliseconds
+    commit_index: Index
+    applied_index: Index
+    last_index: Index
+    voters: tuple[MemberId, ...]
+    connected: tuple[MemberId, ...]
+    elections: dict[str, int]
+    """This node's campaigns since its start, by outcome: `won`, `lost`, `pre-vote-lost`."""
+    leader_changes: int
+    ignored_messages: dict[str, int]
+    """Messages and greetings that a rule refused, by kind."""
+    proposals: dict[str, int]
+    """By outcome: `applied`, `refused`, `unknown`."""

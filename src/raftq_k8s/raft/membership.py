@@ -1,0 +1,56 @@
+"""Who is who: the identity of a process, what it says of itself when it connects, and whom a member listens to.
+
+A member is a name and an incarnation. Each start of its process raises a synced `generation` and draws a boot id, so that
+of two processes on one volume the younger fences the older, and a dropped connection of the same process is told from a
+restart. A node that belongs to no cluster yet says so by a hello without a cluster.
+"""
+
+import msgspec
+
+from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, MemberId, Term
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A voter as the birth record names it."""
+
+    name: MemberId
+    incarnation: Incarnation
+
+
+class BirthRecord(msgspec.Struct, frozen=True, array_like=True):
+    """The first configuration of a cluster, written once and adopted by everybody whom it names."""
+
+    cluster: ClusterId
+    members: tuple[Member, ...]
+    first_term: Term
+
+    def names(self, member: MemberId, incarnation: Incarnation) -> bool:
+        return Member(member, incarnation) in self.members
+
+
+class Identity(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One process of one member. `cluster` is `None` until its volume knows a birth record."""
+
+    cluster: ClusterId | None
+    member: MemberId
+    incarnation: Incarnation
+    generation: Generation
+    boot: BootId
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
+    """The first thing a process says on a connection, and says again when its identity changed (it was born)."""
+
+    protocol_min: int
+    protocol_max: int
+    identity: Identity
+    birth: BirthRecord | None
+    http_address: str
+    """Where people and forwarded requests find this node, `host:port`; empty where there is no HTTP face."""
+
+
+class Refusal(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Why a peer is not listened to. `kind` is a metric label, `reason` a sentence for a log."""
+
+    kind: str
+    reason: str

@@ -1,0 +1,44 @@
+"""What the core wants done: to be carried out by the driver, in this order: write, send, apply.
+
+Nothing in `messages` waits for the write beside it: what rests on bytes not yet synced (a vote, an acknowledgement) stays inside
+the core until `persisted` was called with the receipt of those bytes, and leaves with a later output.
+"""
+
+import msgspec
+
+from raftq_k8s.raft.membership import Identity, Refusal
+from raftq_k8s.raft.messages import Entry, Message
+from raftq_k8s.raft.persistence import Receipt, Write
+from raftq_k8s.raft.types import MemberId, Term
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """This process of a peer may talk to us, and what must be remembered of it is synced."""
+
+    identity: Identity
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    identity: Identity
+    refusal: Refusal
+
+
+class Output(msgspec.Struct, frozen=True):
+    receipt: Receipt | None = None
+    """Set when `write` is: pass it to `persisted` once the write is on stable storage."""
+    write: Write | None = None
+    messages: tuple[Message, ...] = ()
+    committed: tuple[Entry, ...] = ()
+    """To apply, in order, each exactly once. All of them are on this node's own stable storage too."""
+    greetings: tuple[Accepted | Refused, ...] = ()
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Who leads, as this node sees it. Two are equal exactly when nothing about it changed."""
+
+    role: str
+    """`follower`, `pre-candidate`, `candidate` or `leader`."""
+    term: Term
+    leader: MemberId | None
+    established: bool
+    """This node leads, and an entry of its own term is committed: from here on it may be labelled."""

@@ -1,0 +1,1 @@
+"""The state machine that the log drives: a JSON document, in `document.py`; its commands in `commands.py`."""

@@ -1,0 +1,31 @@
+"""The door to stable storage, and what can go wrong behind it."""
+
+from concurrent.futures import Future
+from typing import Protocol
+
+from raftq_k8s.raft.persistence import Restored, Write
+
+
+class VolumeUnusable(Exception):
+    """The volume cannot be opened or trusted. The message says which, where, and what to do. Nothing was changed."""
+
+
+class WriteFailed(Exception):
+    """A write did not reach stable storage. Final: the volume takes no further write until it is opened again."""
+
+
+class Volume(Protocol):
+    def open(self) -> Restored:
+        """Take hold of the volume, raise and sync its generation, and return what it holds. Blocks.
+
+        On its first use the volume draws its incarnation. Raises `VolumeUnusable`.
+        """
+
+    def write(self, write: Write) -> "Future[None]":
+        """Queue a write and return at once. Writes end in order; a future ends when its bytes are on stable storage.
+
+        After one failure with `WriteFailed` every later write fails so too. The future may end on another thread.
+        """
+
+    def close(self) -> None:
+        """End what is queued and let the volume go. Blocks; may be called twice."""
