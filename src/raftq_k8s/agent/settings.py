@@ -1,0 +1,268 @@
+"""Every setting of the agent, and what it means.
+
+This struct is the one place where a setting is named, explained and given its default: flags, environment variables,
+keys of the TOML file, `raftq agent --help` and the table in the documentation are all made from it. Where a value comes
+from is `sources.py`'s business; whether the values fit together is decided here, before anything on disk is touched.
+"""
+
+import re
+import socket
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+from raftq_k8s.raft.birth import BirthRule
+
+from raftq_k8s.raft.types import MemberId, Milliseconds
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used. The message is one line that names it and says what would be right."""
+
+
+Profile = Literal["fast", "steady"]
+Switch = Literal["auto", "on", "off"]
+LogFormat = Literal["plain", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+_Positive = Annotated[float, Meta(gt=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Annotated[
+        str,
+        Meta(description="this member's name, ending in its ordinal: NAME-0 (the pod's name, else the host's name)"),
+    ] = ""
+    data: Annotated[str, Meta(description="folder for everything that must survive a restart")] = "/data"
+
+    raft_host: Annotated[
+        str, Meta(description="address on which peers are listened to; empty means all addresses of this machine")
+    ] = ""
+    raft_port: Annotated[int, Meta(ge=1, le=65535, description="port on which peers are listened to")] = 7400
+    http_host: Annotated[
+        str, Meta(description="address of the HTTP face (data, probes, metrics); empty means all addresses")
+    ] = ""
+    http_port: Annotated[int, Meta(ge=1, le=65535, description="port of the HTTP face")] = 7480
+    advertise_http: Annotated[
+        str, Meta(description="host:port under which clients reach this member's HTTP face (made from what is known)")
+    ] = ""
+
+    peers: Annotated[
+        str,
+        Meta(
+            description="the members and their raft addresses, this one included: NAME-0=HOST:PORT,NAME-1=HOST:PORT,…"
+        ),
+    ] = ""
+    service: Annotated[
+        str, Meta(description="instead of peers: the headless Service whose DNS records name the members")
+    ] = ""
+    namespace: Annotated[
+        str, Meta(description="the Kubernetes namespace of the pods (that of the pod's service account)")
+    ] = ""
+    birth: Annotated[
+        Literal["lowest"],
+        Meta(
+            description="how a new cluster is born; lowest: once all expected members are present with empty volumes, "
+            "the lowest ordinal writes the birth record"
+        ),
+    ] = "lowest"
+    birth_replicas: Annotated[
+        int | None,
+        Meta(
+            description="how many members a new cluster is born with, NAME-0 first (as many as peers are named, else 3)"
+        ),
+    ] = None
+
+    profile: Annotated[
+        Profile,
+        Meta(
+            description="the times of Raft: fast (50 / 250-500 ms) for an agent alone in its pod, "
+            "steady (250 / 1000-2000 ms) beside an application"
+        ),
+    ] = "fast"
+    heartbeat_ms: Annotated[
+        _Positive | None, Meta(description="a leader is heard at least so often (as the profile says)")
+    ] = None
+    minimum_election_ms: Annotated[
+        _Positive | None, Meta(description="a leader unheard for so long may be replaced (as the profile says)")
+    ] = None
+    maximum_election_ms: Annotated[
+        _Positive | None,
+        Meta(description="after so long, every follower has tried to replace it (as the profile says)"),
+    ] = None
+
+    body_limit_bytes: Annotated[
+        int, Meta(ge=1024, le=16 << 20, description="the largest body that the HTTP face accepts")
+    ] = 1 << 20
+    document_limit_bytes: Annotated[
+        int, Meta(ge=1024, le=1 << 30, description="the largest document that the members hold")
+    ] = 64 << 20
+
+    kubernetes: Annotated[
+        Switch,
+        Meta(
+            description="whether pods are labelled through the Kubernetes API (auto: if a service account is mounted)"
+        ),
+    ] = "auto"
+    label_key: Annotated[str, Meta(description="the pod label that carries leader or follower")] = "role"
+    pod_selector: Annotated[
+        str, Meta(description="label selector of this cluster's pods (app.kubernetes.io/instance=NAME)")
+    ] = ""
+
+    log_format: Annotated[LogFormat, Meta(description="lines for people, or one JSON object a line")] = "plain"
+    log_level: Annotated[LogLevel, Meta(description="the least severe lines that are written")] = "info"
+
+
+CHAPTERS: Mapping[str, tuple[str, ...]] = {
+    "This member": ("name", "data"),
+    "Listening": ("raft_host", "raft_port", "http_host", "http_port", "advertise_http"),
+    "The other members": ("peers", "service", "namespace", "birth", "birth_replicas"),
+    "Time": ("profile", "heartbeat_ms", "minimum_election_ms", "maximum_election_ms"),
+    "Bounds": ("body_limit_bytes", "document_limit_bytes"),
+    "Kubernetes": ("kubernetes", "label_key", "pod_selector"),
+    "Logs": ("log_format", "log_level"),
+}
+"""The order in which people read about them."""
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+
+
+class Times(NamedTuple):
+    heartbeat: Milliseconds
+    minimum_election: Milliseconds
+    maximum_election: Milliseconds
+
+
+PROFILES: Mapping[Profile, Times] = {"fast": Times(50, 250, 500), "steady": Times(250, 1000, 2000)}
+
+
+class Plan(NamedTuple):
+    """The settings once they were found to fit together, in the types that the parts of the agent take."""
+
+    settings: Settings
+    name: MemberId
+    group: str
+    """What the members' names have in common: the StatefulSet's name."""
+    peers: Mapping[MemberId, Address]
+    """Empty when DNS is asked instead."""
+    birth: BirthRule
+    times: Times
+    advertise_http: str
+    warnings: tuple[str, ...]
+
+
+def plan(settings: Settings) -> Plan:
+    """Raises `SettingsError` for settings that cannot work together."""
+    name = MemberId(settings.name or socket.gethostname())
+    group, ordinal = _divided(name)
+    peers = _peers(settings.peers)
+    if peers and settings.service:
+        raise SettingsError("peers and service are both set: the members are named by one of them")
+    if not peers and not settings.service:
+        raise SettingsError(
+            "nobody to form a cluster with: set peers (NAME-0=HOST:PORT,…) or service (the headless Service)"
+        )
+    if settings.service and not settings.namespace:
+        raise SettingsError("service needs namespace as well, outside of a pod: their DNS names hold both")
+    expected = _expected(settings, group, ordinal, peers)
+    warnings = []
+    if len(expected) % 2 == 0:
+        warnings.append(
+            f"{len(expected)} members survive no more failures than {len(expected) - 1}: prefer an odd number"
+        )
+    return Plan(
+        settings=settings,
+        name=name,
+        group=group,
+        peers=peers,
+        birth=BirthRule(expected=expected, founder=expected[0]),
+        times=_times(settings),
+        advertise_http=_advertised(settings, name, peers),
+        warnings=tuple(warnings),
+    )
+
+
+_NAME = re.compile(r"(?P<group>[a-z0-9A-Z]([-a-z0-9A-Z.]*[a-z0-9A-Z])?)-(?P<ordinal>0|[1-9][0-9]{0,4})")
+
+
+def _divided(name: str) -> tuple[str, int]:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise SettingsError(f"name {name!r} does not end in an ordinal: a member is called NAME-0, NAME-1, …")
+    return match["group"], int(match["ordinal"])
+
+
+def _peers(text: str) -> dict[MemberId, Address]:
+    peers: dict[MemberId, Address] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, address = item.partition("=")
+        if not equals:
+            raise SettingsError(f"peers: {item!r} is not NAME-0=HOST:PORT")
+        _divided(name)
+        if name in peers:
+            raise SettingsError(f"peers: {name} is named twice")
+        peers[MemberId(name)] = parse_address("peers", address)
+    return peers
+
+
+def parse_address(setting: str, text: str) -> Address:
+    """`host:port`, with an IPv6 host in square brackets."""
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise SettingsError(f"{setting}: {text!r} is not HOST:PORT")
+    return Address(host, int(port))
+
+
+def _expected(settings: Settings, group: str, ordinal: int, peers: Mapping[MemberId, Address]) -> tuple[MemberId, ...]:
+    """The members that a new cluster is born with, lowest ordinal first."""
+    replicas = settings.birth_replicas if settings.birth_replicas is not None else len(peers) or 3
+    if replicas < 1:
+        raise SettingsError(f"birth_replicas {replicas}: a cluster has at least one member")
+    expected = tuple(MemberId(f"{group}-{number}") for number in range(replicas))
+    if ordinal >= replicas:
+        raise SettingsError(
+            f"this member is {group}-{ordinal}, but with birth_replicas {replicas} the members are "
+            f"{expected[0]} … {expected[-1]}: adding a member to a living cluster comes with a later release"
+        )
+    if peers and set(peers) != set(expected):
+        raise SettingsError(
+            f"peers name {', '.join(sorted(peers))}, but a cluster of {replicas} is {', '.join(expected)}: "
+            "name each of them, this one included"
+        )
+    return expected
+
+
+def _times(settings: Settings) -> Times:
+    profile = PROFILES[settings.profile]
+    times = Times(
+        settings.heartbeat_ms or profile.heartbeat,
+        settings.minimum_election_ms or profile.minimum_election,
+        settings.maximum_election_ms or profile.maximum_election,
+    )
+    if times.minimum_election < 2 * times.heartbeat:
+        raise SettingsError(
+            f"minimum_election_ms {times.minimum_election:g} must be at least twice heartbeat_ms {times.heartbeat:g}: "
+            "one lost heartbeat is no lost leader"
+        )
+    if times.maximum_election <= times.minimum_election:
+        raise SettingsError(
+            f"maximum_election_ms {times.maximum_election:g} must be greater than "
+            f"minimum_election_ms {times.minimum_election:g}: members that try at one moment split their votes"
+        )
+    return times
+
+
+def _advertised(settings: Settings, name: MemberId, peers: Mapping[MemberId, Address]) -> str:
+    if settings.advertise_http:
+        parse_address("advertise_http", settings.advertise_http)
+        return settings.advertise_http
+    if peers:
+        host = peers[name].host
+    else:
+        host = f"{name}.{settings.service}.{settings.namespace}.svc"
+    return f"[{host}]:{settings.http_port}" if ":" in host else f"{host}:{settings.http_port}"
