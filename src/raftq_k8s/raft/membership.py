@@ -1,8 +1,8 @@
 """Who is who: the identity of a process, what it says of itself when it connects, and whom a member listens to.
 
-A member is a name and an incarnation. Each start of its process raises a synced `generation` and draws a boot id, so that
-of two processes on one volume the younger fences the older, and a dropped connection of the same process is told from a
-restart. A node that belongs to no cluster yet says so by a hello without a cluster.
+A member is a name and an incarnation. Each start of its process raises a synced `generation` and draws a boot id, so
+that of two processes on one volume the younger fences the older, and a dropped connection of the same process is told
+from a restart. A node that belongs to no cluster yet says so by a hello without a cluster.
 """
 
 import msgspec

@@ -1,4 +1,5 @@
-"""What nodes say to each other once they have greeted. Names and fields are the paper's (figure 2) and the dissertation's.
+"""What nodes say to each other once they have greeted. Names and fields are the paper's (figure 2) and the
+dissertation's.
 
 Every message carries its sender's term. Times are durations in milliseconds, never instants: clocks are not compared.
 """

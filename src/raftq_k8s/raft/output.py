@@ -1,7 +1,7 @@
 """What the core wants done: to be carried out by the driver, in this order: write, send, apply.
 
-Nothing in `messages` waits for the write beside it: what rests on bytes not yet synced (a vote, an acknowledgement) stays inside
-the core until `persisted` was called with the receipt of those bytes, and leaves with a later output.
+Nothing in `messages` waits for the write beside it: what rests on bytes not yet synced (a vote, an acknowledgement)
+stays inside the core until `persisted` was called with the receipt of those bytes, and leaves with a later output.
 """
 
 import msgspec

@@ -1,7 +1,7 @@
 """What must survive a crash, and how the core asks for it to be written.
 
-The storage keeps one contract: writes end in the order in which they were given, each as a whole or not at all, and a write
-that ended is on stable storage. What was not ended may be there after a crash, or not.
+The storage keeps one contract: writes end in the order in which they were given, each as a whole or not at all, and a
+write that ended is on stable storage. What was not ended may be there after a crash, or not.
 """
 
 from typing import NewType
@@ -29,8 +29,8 @@ class HardState(msgspec.Struct, frozen=True, array_like=True):
     term: Term = NO_TERM
     vote: MemberId | None = None
     promised_window: Milliseconds = 0.0
-    """The longest time this voter ever promised to refuse votes after it heard a leader: a restart forgets when it heard
-    one, so it waits that long before it votes."""
+    """The longest time this voter ever promised to refuse votes after it heard a leader: a restart forgets when it
+    heard one, so it waits that long before it votes."""
     peers: tuple[SeenPeer, ...] = ()
 
 

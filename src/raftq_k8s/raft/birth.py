@@ -1,0 +1,90 @@
+"""Birth: how nodes without a cluster become one, once, and never two.
+
+Before it knows a birth record a node takes no part in anything. By the rule in use one node, the founder, writes the
+record when every expected peer is present and as blank as itself: the cluster's id, and the name and incarnation of
+each of them. Everybody who is named adopts it on hearing it; a node that hears a record and is not named there (its
+volume was lost) waits to be added.
+
+Two clusters cannot be born of one set of nodes: only the founder writes, and not while any expected peer is missing or
+already belongs to a cluster. A founder that lost its volume afterwards meets an initialised peer among the expected, or
+misses one.
+"""
+
+import msgspec
+
+from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member, Refusal
+from raftq_k8s.raft.types import ClusterId, MemberId, Term
+
+
+class BirthRule(msgspec.Struct, frozen=True):
+    """`expected` are all the first members, this node included where it may be one of them; `founder` is who writes the
+    record, and `None` on a node that only ever adopts one."""
+
+    expected: tuple[MemberId, ...]
+    founder: MemberId | None
+
+
+def lowest(expected: tuple[MemberId, ...]) -> BirthRule:
+    """The rule `lowest`: of the expected members, given in the order of their ordinals, the first one founds."""
+    return BirthRule(expected, expected[0])
+
+
+class Birth:
+    """One node that belongs to no cluster yet. `cluster` and `first_term` are what a record of its own would say."""
+
+    def __init__(self, identity: Identity, rule: BirthRule, cluster: ClusterId, first_term: Term) -> None:
+        self._identity = identity
+        self._rule = rule
+        self._cluster = cluster
+        self._first_term = first_term
+        self._blank: dict[MemberId, Identity] = {}
+        self._elsewhere: dict[MemberId, ClusterId] = {}
+        self.record: BirthRecord | None = None
+        """Decided or adopted, and final. To be synced before it is announced or acted upon."""
+        self._found_if_complete()
+
+    def greet(self, hello: Hello) -> Refusal | None:
+        """A peer said hello. Everybody is listened to, except another node under this node's own name."""
+        identity, record = hello.identity, hello.birth
+        if identity.member == self._identity.member:
+            return Refusal("own-name", f"{identity.member} is this node's own name: two nodes are configured with one")
+        if record is None or identity.cluster is None:
+            self._elsewhere.pop(identity.member, None)
+            self._blank[identity.member] = identity
+            self._found_if_complete()
+            return None
+        self._blank.pop(identity.member, None)
+        if record.names(self._identity.member, self._identity.incarnation):
+            self.record = self.record or record
+        else:
+            self._elsewhere[identity.member] = record.cluster
+        return None
+
+    def lost(self, peer: MemberId) -> None:
+        """The connection to that peer is gone: it is not present any more."""
+        self._blank.pop(peer, None)
+        self._elsewhere.pop(peer, None)
+
+    def _found_if_complete(self) -> None:
+        if self.record is not None or self._rule.founder != self._identity.member or self._missing or self._elsewhere:
+            return
+        present = {**self._blank, self._identity.member: self._identity}
+        members = tuple(Member(name, present[name].incarnation) for name in sorted(self._rule.expected))
+        self.record = BirthRecord(self._cluster, members, self._first_term)
+
+    @property
+    def _missing(self) -> list[MemberId]:
+        return [name for name in self._rule.expected if name != self._identity.member and name not in self._blank]
+
+    @property
+    def waiting_for(self) -> str:
+        """A sentence for people: what has to happen before this node takes part."""
+        if self._elsewhere:
+            peer, cluster = next(iter(self._elsewhere.items()))
+            return (
+                f"waiting to be added to cluster {cluster}: {peer} belongs to it, and its record does not name this "
+                f"node's volume (incarnation {self._identity.incarnation}); members can't be added yet in this release"
+            )
+        if self._rule.founder == self._identity.member:
+            return f"waiting for {', '.join(self._missing)} to be present, to found a cluster with"
+        return f"waiting to hear of a cluster from {self._rule.founder or 'a member of one'}"

@@ -1,0 +1,217 @@
+"""The doors of the core. Inside, each chapter of the protocol has a file of its own:
+
+- `election`: who asks for votes, and who gets one;          - `lease`: until when a leader may act;
+- `replication`: how the log spreads, and what is committed;  - `greeting`: whom a member listens to;
+- `core`: the state they share, and what waits for the disk;  - `quorum`, `log`, `progress`: counting, entries, one
+peer.
+
+Everything here is deterministic: the same calls give the same outputs, bit for bit. After any call, `take_output` says
+what is to be done, and `wake_at` when to call `tick` at the latest. A caller that comes late does no harm: every door
+first looks at the time.
+"""
+
+from collections.abc import Sequence
+
+from raftq_k8s.raft import election, greeting, lease, replication
+from raftq_k8s.raft.configuration import born
+from raftq_k8s.raft.core import Core
+from raftq_k8s.raft.log import Log
+from raftq_k8s.raft.membership import Hello, Identity
+from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Message, VoteRequest, VoteResponse
+from raftq_k8s.raft.output import Output, Standing
+from raftq_k8s.raft.persistence import HardState, Receipt, Restored
+from raftq_k8s.raft.quorum import NEVER
+from raftq_k8s.raft.randomness import Dice
+from raftq_k8s.raft.roles import Leader
+from raftq_k8s.raft.settings import Settings
+from raftq_k8s.raft.types import ClusterId, Index, Instant, MemberId, Term
+from raftq_k8s.raft.validity import HIGHEST_TERM, is_possible
+
+
+class NotLeader(Exception):
+    """Only a leader takes proposals; `leader` is who that may be, where one is known."""
+
+    def __init__(self, leader: MemberId | None) -> None:
+        super().__init__(f"this node does not lead; {leader or 'nobody known'} does")
+        self.leader = leader
+
+
+class Overloaded(Exception):
+    """More bytes are proposed and not yet committed than the settings allow: propose again when some are."""
+
+
+class Consensus:
+    """One member of one cluster.
+
+    `restored` is what its volume held when it was opened, with a birth record that names this member; `now` is
+    milliseconds on a clock that never goes back and goes on while the machine sleeps. Raises `ValueError` for a volume
+    without such a record.
+    """
+
+    def __init__(self, identity: Identity, restored: Restored, settings: Settings, seed: int, now: Instant) -> None:
+        birth = restored.birth
+        if birth is None or not birth.names(identity.member, identity.incarnation):
+            raise ValueError(f"the birth record does not name {identity.member} ({identity.incarnation})")
+        if identity.cluster != birth.cluster:
+            raise ValueError(f"{identity.member} claims cluster {identity.cluster}, its volume {birth.cluster}")
+        hard_state = restored.hard_state
+        if hard_state.term < birth.first_term - 1:
+            hard_state = HardState(Term(birth.first_term - 1), None, hard_state.promised_window, hard_state.peers)
+        self._core = Core(identity, born(birth), hard_state, Log(restored.entries), settings, Dice(seed))
+        lease.forget_nothing(self._core, now)
+
+    # ------------------------------------------------------------------------------------------------------------ doors
+
+    def step(self, message: Message | Hello, now: Instant) -> None:
+        """A message came in. Never raises for what it says."""
+        self._look_at_the_time(now)
+        core = self._core
+        if isinstance(message, Hello):
+            greeting.on_hello(core, message)
+            return
+        if message.destination != core.me or message.source not in core.peers:
+            core.ignore("no-member")
+            return
+        if not is_possible(message):
+            core.ignore("impossible")
+            return
+        match message:
+            case AppendEntries():
+                replication.on_append_entries(core, message, now)
+            case AppendResponse():
+                replication.on_append_response(core, message, now)
+            case VoteRequest():
+                election.on_vote_request(core, message, now)
+            case VoteResponse():
+                election.on_vote_response(core, message, now)
+
+    def tick(self, now: Instant) -> None:
+        """Time passed."""
+        self._look_at_the_time(now)
+        election.campaign_if_due(self._core, now)
+        replication.send_round_if_due(self._core, now)
+
+    def propose(self, commands: Sequence[bytes], now: Instant) -> tuple[Term, Index]:
+        """Append a batch to the leader's log. Returns the term, and the index of the first: a command took effect when
+        the entry at its index is committed with that term, and provably never will when another one is.
+
+        Raises `NotLeader`, or `Overloaded`; then nothing of the batch was taken.
+        """
+        self._look_at_the_time(now)
+        core = self._core
+        leader = core.role
+        if not isinstance(leader, Leader):
+            raise NotLeader(core.leader)
+        if leader.uncommitted_bytes > core.settings.max_uncommitted_bytes:
+            raise Overloaded(f"{leader.uncommitted_bytes} bytes are proposed and not yet committed; try again later")
+        return core.term, replication.append_commands(core, leader, commands)
+
+    def take_output(self) -> Output:
+        """What is to be done now; each thing is said once."""
+        return self._core.take_output()
+
+    def persisted(self, receipt: Receipt, now: Instant) -> None:
+        """The write of that receipt, and so every earlier one, is on stable storage.
+
+        May come late, or never. Raises `ValueError` for a receipt that was never given.
+        """
+        self._look_at_the_time(now)
+        core = self._core
+        core.persisted(receipt)
+        own_votes, core.own_votes = core.own_votes, []
+        for vote in own_votes:
+            election.on_vote_response(core, vote, now)
+        replication.commit_if_held(core)
+
+    def applied(self, index: Index) -> None:
+        """Everything up to `index` has been applied to the state machine."""
+        self._core.applied = max(self._core.applied, index)
+
+    def peer_lost(self, peer: MemberId, now: Instant) -> None:
+        """The connection to that peer died: a hint, never a proof."""
+        self._look_at_the_time(now)
+        election.leader_connection_lost(self._core, peer, now)
+
+    def observe_term(self, term: Term, now: Instant) -> None:
+        """A higher term was seen outside of the protocol, on a pod: step down, so that the next election is above
+        it."""
+        self._look_at_the_time(now)
+        if term >= HIGHEST_TERM:
+            self._core.ignore("impossible")
+        elif term > self._core.term:
+            self._core.follow(term, None, now)
+
+    def set_eligible(self, eligible: bool, now: Instant) -> None:
+        """Whether this node may stand for election. A leader goes on leading."""
+        self._look_at_the_time(now)
+        self._core.eligible = eligible
+
+    def recognises(self, sender: Identity) -> bool:
+        """Whether messages of that process of a peer are to be heard: it said hello, and no younger one did since."""
+        return self._core.accepted.get(sender.member) == sender
+
+    def _look_at_the_time(self, now: Instant) -> None:
+        lease.step_down_if_over(self._core, now)
+
+    # --------------------------------------------------------------------------------------------------------- readings
+
+    @property
+    def wake_at(self) -> Instant:
+        """When to call `tick`, if nothing else happens before."""
+        core = self._core
+        if isinstance(core.role, Leader):
+            return min(core.role.next_round_at, lease.quorum_until(core, core.role))
+        return core.election_at
+
+    @property
+    def quorum_until(self) -> Instant | None:
+        """When this node stops leading unless a quorum is heard again; `None` when it does not lead."""
+        core = self._core
+        return lease.quorum_until(core, core.role) if isinstance(core.role, Leader) else None
+
+    @property
+    def lease_until(self) -> Instant | None:
+        """Until then nobody else can be elected; `None` when that cannot be said, or this node does not lead."""
+        core = self._core
+        if not isinstance(core.role, Leader):
+            return None
+        until = lease.lease_until(core, core.role)
+        return None if until == NEVER else until
+
+    @property
+    def standing(self) -> Standing:
+        return self._core.standing
+
+    @property
+    def cluster(self) -> ClusterId | None:
+        return self._core.identity.cluster
+
+    @property
+    def voters(self) -> tuple[MemberId, ...]:
+        return self._core.configuration.voters
+
+    @property
+    def commit_index(self) -> Index:
+        return self._core.commit
+
+    @property
+    def applied_index(self) -> Index:
+        return self._core.applied
+
+    @property
+    def last_index(self) -> Index:
+        return self._core.log.last_index
+
+    @property
+    def elections(self) -> dict[str, int]:
+        """This node's campaigns by outcome: `won`, `lost`, `pre-vote-lost`."""
+        return dict(self._core.elections)
+
+    @property
+    def leader_changes(self) -> int:
+        return self._core.leader_changes
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """Messages that a rule refused to hear, by kind."""
+        return dict(self._core.ignored)

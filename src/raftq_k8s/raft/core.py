@@ -1,0 +1,234 @@
+"""The state that the chapters of the protocol share, and the few moves that all of them make.
+
+Nothing leaves before what it rests on is on stable storage. A message rests on the hard state (term and vote) of its
+sender, and an acknowledgement also on the entries that it acknowledges. What has to wait is kept here, under the
+receipt of the write that it waits for; `persisted` lets it go. So an adapter cannot send too early, whatever it does.
+"""
+
+from collections import deque
+from typing import TypeAlias
+
+from raftq_k8s.raft.configuration import Configuration
+from raftq_k8s.raft.log import Log
+from raftq_k8s.raft.membership import Identity
+from raftq_k8s.raft.messages import Message, VoteResponse
+from raftq_k8s.raft.output import Accepted, Output, Refused, Standing
+from raftq_k8s.raft.persistence import HardState, Receipt, SeenPeer, Write
+from raftq_k8s.raft.quorum import NEVER
+from raftq_k8s.raft.randomness import Dice
+from raftq_k8s.raft.roles import Candidate, Follower, Leader, PreCandidate, Role
+from raftq_k8s.raft.settings import Settings
+from raftq_k8s.raft.types import NO_INDEX, Index, Instant, MemberId, Milliseconds, Term
+
+Outgoing: TypeAlias = Message | Accepted | Refused
+
+_ROLE_NAMES = {Follower: "follower", PreCandidate: "pre-candidate", Candidate: "candidate", Leader: "leader"}
+
+
+class Core:
+    """Shared by `election`, `lease`, `replication` and `greeting`; whoever is outside of `raft/` uses `Consensus`."""
+
+    __slots__ = (
+        "_hard_state_changed",
+        "_hard_state_receipt",
+        "_held",
+        "_known_leader",
+        "_last_receipt",
+        "_leaving",
+        "_persisted",
+        "_unsealed",
+        "accepted",
+        "applied",
+        "commit",
+        "configuration",
+        "dice",
+        "election_at",
+        "elections",
+        "eligible",
+        "handed_to_apply",
+        "identity",
+        "ignored",
+        "leader_changes",
+        "log",
+        "own_votes",
+        "peers",
+        "promised_window",
+        "refuse_until",
+        "role",
+        "seen",
+        "settings",
+        "term",
+        "vote",
+    )
+
+    def __init__(
+        self,
+        identity: Identity,
+        configuration: Configuration,
+        hard_state: HardState,
+        log: Log,
+        settings: Settings,
+        dice: Dice,
+    ) -> None:
+        self.identity = identity
+        self.configuration = configuration
+        self.peers = configuration.peers_of(identity.member)
+        self.settings = settings
+        self.dice = dice
+        self.log = log
+
+        self.term = hard_state.term
+        self.vote = hard_state.vote
+        self.promised_window = hard_state.promised_window
+        self.seen: dict[MemberId, SeenPeer] = {peer.member: peer for peer in hard_state.peers}
+
+        self.role: Role = Follower(None)
+        self.eligible = True
+        self.refuse_until: Instant = NEVER
+        """Until then this node elects nobody, because a leader heard from it."""
+        self.election_at: Instant = NEVER
+        self.commit = NO_INDEX
+        self.handed_to_apply = NO_INDEX
+        self.applied = NO_INDEX
+        self.accepted: dict[MemberId, Identity] = {}
+        """The process of each peer whose messages are listened to."""
+
+        self.elections = {"won": 0, "lost": 0, "pre-vote-lost": 0}
+        self.leader_changes = 0
+        self.ignored: dict[str, int] = {}
+        self._known_leader: MemberId | None = None
+
+        self._last_receipt = Receipt(0)
+        self._persisted = Receipt(0)
+        self._hard_state_changed = False
+        self._hard_state_receipt = Receipt(0)
+        self.own_votes: list[VoteResponse] = []
+        """A candidate's answers to itself, synced and not counted yet."""
+        self._leaving: list[Outgoing] = []
+        self._unsealed: list[Outgoing] = []
+        self._held: deque[tuple[Receipt, Outgoing]] = deque()
+
+    # ------------------------------------------------------------------------------------------------- who this is
+
+    @property
+    def me(self) -> MemberId:
+        return self.identity.member
+
+    @property
+    def leader(self) -> MemberId | None:
+        match self.role:
+            case Leader():
+                return self.me
+            case Follower(leader=leader):
+                return leader
+            case _:
+                return None
+
+    @property
+    def standing(self) -> Standing:
+        role = self.role
+        established = isinstance(role, Leader) and self.commit >= role.first_index
+        return Standing(_ROLE_NAMES[type(role)], self.term, self.leader, established)
+
+    def ignore(self, kind: str) -> None:
+        """Count what a rule refuses to hear; nothing else happens."""
+        self.ignored[kind] = self.ignored.get(kind, 0) + 1
+
+    # -------------------------------------------------------------------------------------------- moves of all chapters
+
+    def follow(self, term: Term, leader: MemberId | None, now: Instant) -> None:
+        """Become a follower in `term`, which is not below the current one. The vote of a term outlives the role."""
+        if term > self.term:
+            self.term = term
+            self.vote = None
+            self.change_hard_state()
+        match self.role:
+            case Follower() as follower:
+                follower.leader = leader
+            case Leader():
+                self.role = Follower(leader)
+                self.restart_election_timer(now)
+            case PreCandidate() | Candidate():
+                self.role = Follower(leader)
+        self.note_leader()
+
+    def note_leader(self) -> None:
+        leader = self.leader
+        if leader is not None and leader != self._known_leader:
+            self._known_leader = leader
+            self.leader_changes += 1
+
+    def restart_election_timer(self, now: Instant) -> None:
+        self.election_at = max(now + self.random_election_time(), self.refuse_until)
+
+    def random_election_time(self) -> Milliseconds:
+        return self.dice.between(self.settings.minimum_election, self.settings.maximum_election)
+
+    # -------------------------------------------------------------------------------- what leaves, and what it rests on
+
+    def change_hard_state(self) -> None:
+        """Term, vote, promise or a seen peer changed: the next output writes them."""
+        self._hard_state_changed = True
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Let it leave as soon as the hard state it rests on is synced; mostly that is now."""
+        if self._hard_state_changed:
+            self._unsealed.append(outgoing)
+        elif self._hard_state_receipt > self._persisted:
+            self._held.append((self._last_receipt, outgoing))
+        else:
+            self._let_leave(outgoing)
+
+    def send_after_writes(self, outgoing: Outgoing) -> None:
+        """Let it leave when everything that this node has changed so far is synced."""
+        self._unsealed.append(outgoing)
+
+    def persisted(self, receipt: Receipt) -> None:
+        """The write of that receipt is on stable storage, and so is every earlier one: what waited for it may leave."""
+        if receipt > self._last_receipt:
+            raise ValueError(f"receipt {receipt} was never given: the last one was {self._last_receipt}")
+        self._persisted = max(self._persisted, receipt)
+        self.log.persisted(receipt)
+        while self._held and self._held[0][0] <= self._persisted:
+            self._let_leave(self._held.popleft()[1])
+
+    def _let_leave(self, outgoing: Outgoing) -> None:
+        if isinstance(outgoing, VoteResponse) and outgoing.destination == self.me:
+            self.own_votes.append(outgoing)
+            return
+        if isinstance(outgoing, Accepted):
+            self.accepted[outgoing.identity.member] = outgoing.identity
+        self._leaving.append(outgoing)
+
+    def take_output(self) -> Output:
+        receipt, write = self._take_write()
+        for outgoing in self._unsealed:
+            if self._last_receipt > self._persisted:
+                self._held.append((self._last_receipt, outgoing))
+            else:
+                self._let_leave(outgoing)
+        self._unsealed.clear()
+        leaving, self._leaving = self._leaving, []
+
+        ready = min(self.commit, self.log.stable)
+        committed = self.log.between(Index(self.handed_to_apply + 1), ready) if ready > self.handed_to_apply else ()
+        self.handed_to_apply = max(self.handed_to_apply, ready)
+        return Output(
+            receipt=receipt,
+            write=write,
+            messages=tuple(item for item in leaving if not isinstance(item, Accepted | Refused)),
+            committed=committed,
+            greetings=tuple(item for item in leaving if isinstance(item, Accepted | Refused)),
+        )
+
+    def _take_write(self) -> tuple[Receipt | None, Write | None]:
+        if not (self._hard_state_changed or self.log.has_unwritten):
+            return None, None
+        self._last_receipt = Receipt(self._last_receipt + 1)
+        hard_state = None
+        if self._hard_state_changed:
+            self._hard_state_changed = False
+            self._hard_state_receipt = self._last_receipt
+            hard_state = HardState(self.term, self.vote, self.promised_window, tuple(self.seen.values()))
+        entries = self.log.hand_over(self._last_receipt) if self.log.has_unwritten else ()
+        return self._last_receipt, Write(hard_state=hard_state, entries=entries)

@@ -1,0 +1,78 @@
+"""Time: until when a voter elects nobody else, and until when a leader may therefore act.
+
+A voter refuses votes for its *window* after it heard a leader, and says with each acknowledgement how long that is. It
+syncs the longest window that it ever promised before it promises it, and after a start, when it has forgotten whom it
+heard when, it refuses for that long. So a leader that sent a round at `t`, and had it acknowledged, knows that this
+voter elects nobody before `t` + window: the voter heard it after `t`. Clocks are never compared; only their rates must
+be alike, and a tenth of the window is given away for that.
+
+Each voter promises until a time of its own, and any majority that elects a rival shares a voter with any majority that
+promised. So the leader is safe until the latest time that a majority promised (`quorum.promised_until`). This is never
+earlier than "send time of the last round that a quorum acknowledged, plus the smallest window of that quorum", and
+needs no search for it.
+
+When that time, `quorum_until`, is over, the leader steps down: nobody leads or labels again in that term (check-quorum,
+dissertation §6.2). `lease_until`, for reads from the leader alone (§6.4.1), is empty until a quorum acknowledged a
+round of the term.
+"""
+
+from raftq_k8s.raft.core import Core
+from raftq_k8s.raft.quorum import FOREVER, NEVER, promised_until
+from raftq_k8s.raft.roles import Leader
+from raftq_k8s.raft.types import Instant, MemberId, Milliseconds
+
+DRIFT_ALLOWANCE = 0.9
+"""Of a peer's window, what a leader relies on: two clocks may run a tenth apart."""
+
+
+def heard_leader(core: Core, now: Instant) -> None:
+    """A valid leader was heard: from here on a window is promised, which must be on disk before the promise leaves."""
+    core.refuse_until = max(core.refuse_until, now + core.settings.window)
+    core.restart_election_timer(now)
+    if core.promised_window < core.settings.window:
+        core.promised_window = core.settings.window
+        core.change_hard_state()
+
+
+def forget_nothing(core: Core, now: Instant) -> None:
+    """After a start: refuse for as long as any promise of the former life may still hold."""
+    core.refuse_until = now + max(core.promised_window, core.settings.window)
+    core.restart_election_timer(now)
+
+
+def window_left(core: Core, now: Instant) -> Milliseconds:
+    """For how long this node elects nobody; 0 when it may. A leader answers for its own term."""
+    until = quorum_until(core, core.role) if isinstance(core.role, Leader) else core.refuse_until
+    return max(0.0, until - now)
+
+
+def begin_round(core: Core, leader: Leader, now: Instant) -> None:
+    leader.round += 1
+    leader.rounds.append((leader.round, now))
+    leader.next_round_at = now + core.settings.round_interval
+    # A round that nobody could acknowledge any more within a window proves nothing worth keeping.
+    while leader.rounds[0][1] < now - 8 * core.settings.maximum_election:
+        leader.rounds.popleft()
+
+
+def acknowledged(leader: Leader, peer: MemberId, round_: int, window: Milliseconds) -> None:
+    """The peer heard that round, and refuses votes for its window since then."""
+    position = round_ - leader.rounds[0][0]
+    if position >= 0:
+        sent_at = leader.rounds[position][1]
+        leader.promises[peer] = max(leader.promises.get(peer, NEVER), sent_at + DRIFT_ALLOWANCE * window)
+
+
+def lease_until(core: Core, leader: Leader) -> Instant:
+    """`NEVER` (minus infinity) while no quorum has acknowledged a round of this term."""
+    return promised_until({**leader.promises, core.me: FOREVER}, core.configuration)
+
+
+def quorum_until(core: Core, leader: Leader) -> Instant:
+    return max(leader.elected_at + core.settings.window, lease_until(core, leader))
+
+
+def step_down_if_over(core: Core, now: Instant) -> None:
+    """A leader that no quorum vouches for any more leads no longer, whatever else arrives at this moment."""
+    if isinstance(core.role, Leader) and now >= quorum_until(core, core.role):
+        core.follow(core.term, None, now)

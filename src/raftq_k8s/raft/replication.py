@@ -1,0 +1,164 @@
+"""Replication: how a leader's log becomes everybody's, and when an entry is committed (paper §5.3 and §5.4.2).
+
+Every append names the entry before its own, and a follower takes it only where that one matches: so two logs that agree
+at one position agree up to it. A refusal carries a hint that skips a whole term, on both sides. A round goes out at
+least every heartbeat, with an empty append that ends where the leader believes the peer to be: its answer renews the
+lease, and its refusal uncovers what was lost on the way. A follower answers it at once, whatever its disk is doing:
+what it acknowledges is only what is synced already.
+"""
+
+from collections.abc import Sequence
+
+from raftq_k8s.raft import lease
+from raftq_k8s.raft.core import Core
+from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryKind
+from raftq_k8s.raft.progress import Pace
+from raftq_k8s.raft.quorum import committed_index
+from raftq_k8s.raft.roles import Leader
+from raftq_k8s.raft.types import NO_INDEX, NO_TERM, Index, Instant, MemberId, Term
+
+# -------------------------------------------------------------------------------------------------------------- leaders
+
+
+def send_round(core: Core, leader: Leader, now: Instant) -> None:
+    """Be heard by everybody, and bring along what they lack."""
+    lease.begin_round(core, leader, now)
+    for peer in core.peers:
+        asked = replicate(core, leader, peer)
+        if not (asked and leader.progress[peer].pace is Pace.PROBE):
+            _send(core, leader, peer, ())
+
+
+def send_round_if_due(core: Core, now: Instant) -> None:
+    if isinstance(core.role, Leader) and now >= core.role.next_round_at:
+        send_round(core, core.role, now)
+
+
+def replicate(core: Core, leader: Leader, peer: MemberId) -> bool:
+    """Send that peer what it lacks, as far as its window reaches. Returns whether anything was sent."""
+    progress = leader.progress[peer]
+    sent = False
+    while progress.may_send and progress.next <= core.log.last_index:
+        entries = core.log.slice(progress.next, core.settings.max_append_bytes)
+        _send(core, leader, peer, entries)
+        progress.sent(entries)
+        sent = True
+    return sent
+
+
+def _send(core: Core, leader: Leader, peer: MemberId, entries: tuple[Entry, ...]) -> None:
+    previous = Index(leader.progress[peer].next - 1)
+    previous_term = core.log.term_at(previous)
+    assert previous_term is not None  # nothing past the leader's own end was ever sent or acknowledged
+    core.send(AppendEntries(core.me, peer, core.term, leader.round, previous, previous_term, core.commit, entries))
+
+
+def append_commands(core: Core, leader: Leader, commands: Sequence[bytes]) -> Index:
+    """Put a batch of commands into the leader's log and send it on. Returns the index of the first."""
+    first = Index(core.log.last_index + 1)
+    core.log.append(
+        [Entry(Index(first + offset), core.term, EntryKind.COMMAND, command) for offset, command in enumerate(commands)]
+    )
+    leader.uncommitted_bytes += sum(map(len, commands))
+    for peer in core.peers:
+        replicate(core, leader, peer)
+    return first
+
+
+def on_append_response(core: Core, response: AppendResponse, now: Instant) -> None:
+    if response.term > core.term:
+        core.follow(response.term, None, now)
+        return
+    leader = core.role
+    if not isinstance(leader, Leader) or response.term < core.term:
+        core.ignore("late-append-response")
+        return
+    if response.round > leader.round or (response.success and response.index > core.log.last_index):
+        core.ignore("impossible")
+        return
+    lease.acknowledged(leader, response.source, response.round, response.window)
+    progress = leader.progress[response.source]
+    if response.success:
+        progress.acknowledged(response.index)
+        commit_if_held(core)
+    else:
+        agreed, _ = core.log.last_possible_match(response.hint_index, response.hint_term)
+        if not progress.refused(response.index, min(agreed, Index(max(response.index - 1, NO_INDEX)))):
+            core.ignore("late-append-response")
+    replicate(core, leader, response.source)
+
+
+def commit_if_held(core: Core) -> None:
+    """Advance the commit index to what a majority holds. Entries of older terms are never counted, only carried along
+    by one of this term: a later leader could still overwrite them, wherever they are (§5.4.2, figure 8)."""
+    leader = core.role
+    if not isinstance(leader, Leader):
+        return
+    held = {peer: progress.match for peer, progress in leader.progress.items()}
+    index = committed_index({**held, core.me: core.log.stable}, core.configuration)
+    if index > core.commit and core.log.term_at(index) == core.term:
+        leader.uncommitted_bytes -= sum(
+            len(entry.command) for entry in core.log.between(max(Index(core.commit + 1), leader.first_index), index)
+        )
+        core.commit = index
+
+
+# ------------------------------------------------------------------------------------------------------------ followers
+
+
+def on_append_entries(core: Core, append: AppendEntries, now: Instant) -> None:
+    if append.term < core.term:
+        # An old leader, or one that cannot be elected again because this node's term ran ahead: the answer tells it.
+        _refuse(core, append, NO_INDEX, NO_TERM)
+        return
+    if append.term == core.term and isinstance(core.role, Leader):
+        core.ignore("impossible")
+        return
+    core.follow(append.term, append.source, now)
+    lease.heard_leader(core, now)
+
+    if not core.log.matches(append.previous_index, append.previous_term):
+        hint_index, hint_term = core.log.last_possible_match(append.previous_index, append.previous_term)
+        _refuse(core, append, hint_index, hint_term)
+        return
+    known = core.log.first_conflict(append.entries)
+    news = append.entries[known:]
+    if news and news[0].index <= core.commit:
+        core.ignore("impossible")
+        return
+    if news:
+        core.log.overwrite(news)
+    agreed = Index(append.previous_index + len(append.entries))
+    core.commit = max(core.commit, min(append.commit, agreed))
+    _acknowledge(core, append, agreed)
+
+
+def _acknowledge(core: Core, append: AppendEntries, agreed: Index) -> None:
+    """Acknowledge what is synced. When more is on its way to the disk, that follows when it has arrived."""
+    if append.entries and agreed > core.log.stable:
+        core.send_after_writes(_success(core, append, agreed))
+    else:
+        core.send(_success(core, append, min(agreed, core.log.stable)))
+
+
+def _success(core: Core, append: AppendEntries, index: Index) -> AppendResponse:
+    return AppendResponse(
+        core.me, append.source, core.term, append.round, True, index, NO_INDEX, NO_TERM, core.settings.window
+    )
+
+
+def _refuse(core: Core, append: AppendEntries, hint_index: Index, hint_term: Term) -> None:
+    window = core.settings.window if append.term == core.term else 0.0
+    core.send(
+        AppendResponse(
+            core.me,
+            append.source,
+            core.term,
+            append.round,
+            False,
+            append.previous_index,
+            hint_index,
+            hint_term,
+            window,
+        )
+    )

@@ -1,0 +1,45 @@
+"""How fast, how much. Every length of time that the protocol knows follows from three of these numbers."""
+
+import msgspec
+
+from raftq_k8s.raft.types import Milliseconds
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Times in milliseconds. Raises `ValueError` for numbers with which no leader could keep its followers quiet."""
+
+    heartbeat: Milliseconds = 100.0
+    minimum_election: Milliseconds = 200.0
+    maximum_election: Milliseconds = 800.0
+    max_append_bytes: int = 1 << 18
+    """Commands in one append; a single larger command still travels, alone."""
+    max_inflight: int = 64
+    """Appends with entries that a peer has not answered yet. 1 for a transport that reorders."""
+    max_uncommitted_bytes: int = 1 << 26
+    """Proposed and not committed yet; beyond it proposals are refused as `Overloaded`."""
+
+    def __post_init__(self) -> None:
+        if self.heartbeat <= 0:
+            raise ValueError(f"the heartbeat must be longer than 0 ms, not {self.heartbeat:g}")
+        if self.minimum_election < 2 * self.heartbeat:
+            raise ValueError(
+                f"the minimum election time ({self.minimum_election:g} ms) must be at least two heartbeats "
+                f"({2 * self.heartbeat:g} ms), or a single late message deposes a healthy leader"
+            )
+        if self.maximum_election <= self.minimum_election:
+            raise ValueError(
+                f"the maximum election time ({self.maximum_election:g} ms) must be longer than the minimum "
+                f"({self.minimum_election:g} ms), or candidates collide again and again"
+            )
+        if min(self.max_append_bytes, self.max_inflight, self.max_uncommitted_bytes) < 1:
+            raise ValueError("bounds of bytes and messages must be at least 1")
+
+    @property
+    def window(self) -> Milliseconds:
+        """How long a voter refuses votes after it heard a leader."""
+        return self.minimum_election
+
+    @property
+    def round_interval(self) -> Milliseconds:
+        """How often a leader is heard at the least: often enough that a window survives three lost rounds."""
+        return min(self.heartbeat, self.minimum_election / 4)

@@ -1,0 +1,44 @@
+"""What no correct peer would send: such a message is counted and otherwise ignored, whatever it claims."""
+
+from math import isfinite
+
+from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Message, VoteRequest, VoteResponse
+from raftq_k8s.raft.types import Milliseconds, Term
+
+LONGEST_WINDOW: Milliseconds = 3_600_000.0
+HIGHEST_TERM = Term(1 << 62)
+"""Terms are counted one by one, or observed outside with a bound of 2**32 a step: nobody gets here honestly."""
+
+
+def is_possible(message: Message) -> bool:
+    if not 0 < message.term < HIGHEST_TERM:
+        return False
+    match message:
+        case VoteRequest():
+            return message.last_index >= 0 and 0 <= message.last_term <= message.term
+        case VoteResponse():
+            return _is_window(message.window_left)
+        case AppendEntries():
+            return _is_possible_append(message)
+        case AppendResponse():
+            return min(message.round, message.index, message.hint_index, message.hint_term) >= 0 and _is_window(
+                message.window
+            )
+
+
+def _is_window(window: Milliseconds) -> bool:
+    return isfinite(window) and 0 <= window <= LONGEST_WINDOW
+
+
+def _is_possible_append(append: AppendEntries) -> bool:
+    """Entries follow each other from the previous position on, and terms never fall or pass the leader's."""
+    if min(append.round, append.previous_index, append.previous_term, append.commit) < 0:
+        return False
+    if append.previous_term > append.term or (append.previous_index == 0) != (append.previous_term == 0):
+        return False
+    index, term = append.previous_index, append.previous_term
+    for entry in append.entries:
+        if entry.index != index + 1 or not max(term, 1) <= entry.term <= append.term:
+            return False
+        index, term = entry.index, entry.term
+    return True
