@@ -1,0 +1,312 @@
+"""What the chart makes of its values: everything by the parsed objects, nothing by the text."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from rendered_chart import CHART, Deployment, Refused
+
+from raftq_k8s.agent.settings import Settings
+
+ALL_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
+
+
+def environment(container: dict[str, Any]) -> dict[str, Any]:
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+
+
+def selected(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    return selector.items() <= labels.items()
+
+
+@pytest.mark.parametrize("values", ALL_VALUES, ids=lambda path: path.stem)
+def test_every_example_of_values_passes_lint_and_renders(deployment: Deployment, values: Path) -> None:
+    deployment.lint(values)
+    assert deployment.template(files=(values,)).agent()["image"]
+
+
+def test_no_values_make_exactly_these_objects(deployment: Deployment) -> None:
+    assert deployment.template().names() == {
+        ("StatefulSet", "raftq"),
+        ("Service", "raftq"),
+        ("Service", "raftq-headless"),
+        ("Service", "raftq-leader"),
+        ("Service", "raftq-followers"),
+        ("ServiceAccount", "raftq"),
+        ("Role", "raftq"),
+        ("RoleBinding", "raftq"),
+        ("PodDisruptionBudget", "raftq"),
+    }
+
+
+def test_everything_is_named_after_the_release(deployment: Deployment) -> None:
+    endings = {name.removeprefix("election") for _, name in deployment.template(release="election").names()}
+    assert endings == {"", "-headless", "-leader", "-followers"}
+
+
+def test_all_members_start_at_once_and_keep_their_volumes(deployment: Deployment) -> None:
+    spec = deployment.template().one("StatefulSet")["spec"]
+    assert spec["podManagementPolicy"] == "Parallel"
+    assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenScaled": "Retain", "whenDeleted": "Retain"}
+    assert spec["replicas"] == 3
+    assert spec["serviceName"] == "raftq-headless"
+    [claim] = spec["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "data"
+    assert {"name": "data", "mountPath": "/data"} in deployment.template().agent()["volumeMounts"]
+
+
+def test_a_new_version_of_the_chart_changes_nothing_that_cannot_be_changed(deployment: Deployment) -> None:
+    spec = deployment.template().one("StatefulSet")["spec"]
+    unchangeable = [
+        spec["selector"]["matchLabels"],
+        *(claim["metadata"]["labels"] for claim in spec["volumeClaimTemplates"]),
+    ]
+    for labels in unchangeable:
+        assert set(labels) == {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
+
+
+def test_pods_keep_the_restricted_standard(deployment: Deployment) -> None:
+    chart = deployment.template(tests=True)
+    for spec in (chart.pod()["spec"], chart.one("Pod")["spec"]):
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] == 65532
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_a_leader_is_never_throttled(deployment: Deployment) -> None:
+    resources = deployment.template().agent()["resources"]
+    assert "cpu" not in resources["limits"]
+    assert {"cpu", "memory"} <= resources["requests"].keys()
+
+
+def test_pods_spread_over_zones_and_nodes_but_start_anyway(deployment: Deployment) -> None:
+    chart = deployment.template()
+    constraints = chart.pod()["spec"]["topologySpreadConstraints"]
+    assert [each["topologyKey"] for each in constraints] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    for each in constraints:
+        assert each["whenUnsatisfiable"] == "ScheduleAnyway"
+        assert selected(each["labelSelector"]["matchLabels"], chart.pod()["metadata"]["labels"])
+
+
+def test_a_constraint_keeps_the_selector_that_it_brings(deployment: Deployment) -> None:
+    mine = {
+        "topologyKey": "rack",
+        "maxSkew": 1,
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"a": "b"}},
+    }
+    assert deployment.template(topologySpreadConstraints=[mine]).pod()["spec"]["topologySpreadConstraints"] == [mine]
+
+
+def test_probes_ask_for_what_they_mean(deployment: Deployment) -> None:
+    agent = deployment.template().agent()
+    asked = {probe: agent[probe]["httpGet"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert asked == {
+        "startupProbe": {"path": "/startupz", "port": "http"},
+        "livenessProbe": {"path": "/livez", "port": "http"},
+        "readinessProbe": {"path": "/readyz", "port": "http"},
+    }
+
+
+def test_ports_are_those_that_the_agent_listens_on(deployment: Deployment) -> None:
+    chart, defaults = deployment.template(), Settings()
+    ports = {each["name"]: each["containerPort"] for each in chart.agent()["ports"]}
+    assert ports == {"raft": defaults.raft_port, "http": defaults.http_port}
+    assert defaults.data == "/data"
+    headless = chart.one("Service", "raftq-headless")["spec"]["ports"]
+    assert {each["name"]: each["port"] for each in headless} == ports
+
+
+def test_the_agent_knows_every_setting_that_the_chart_gives_it(deployment: Deployment) -> None:
+    given = environment(deployment.template().agent())
+    fields = {field.name for field in msgspec.structs.fields(Settings)}
+    assert {name.removeprefix("RAFTQ_").lower() for name in given} <= fields
+    assert given["RAFTQ_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert given["RAFTQ_SERVICE"] == "raftq-headless"
+    assert given["RAFTQ_BIRTH_REPLICAS"] == "3"
+    assert given["RAFTQ_LOG_FORMAT"] == "json"
+
+
+def test_the_agent_selects_the_pods_of_this_release(deployment: Deployment) -> None:
+    chart = deployment.template(release="one", fullnameOverride="two")
+    selector = dict(pair.split("=") for pair in environment(chart.agent())["RAFTQ_POD_SELECTOR"].split(","))
+    assert selector == chart.one("StatefulSet")["spec"]["selector"]["matchLabels"]
+
+
+@pytest.mark.parametrize(
+    ("values", "profile"),
+    [
+        ({}, "fast"),
+        ({"extraContainers": [{"name": "application", "image": "application"}]}, "steady"),
+        ({"profile": "fast", "extraContainers": [{"name": "application", "image": "application"}]}, "fast"),
+    ],
+)
+def test_an_agent_is_fast_alone_and_steady_beside_an_application(
+    deployment: Deployment, values: dict[str, Any], profile: str
+) -> None:
+    assert environment(deployment.template(**values).agent())["RAFTQ_PROFILE"] == profile
+
+
+def test_services_route_to_whom_they_name(deployment: Deployment) -> None:
+    chart = deployment.template()
+    labels = chart.pod()["metadata"]["labels"]
+    assert "role" not in labels
+    leader, follower = {**labels, "role": "leader"}, {**labels, "role": "follower"}
+
+    def routes(name: str, pod: dict[str, str]) -> bool:
+        return selected(chart.one("Service", name)["spec"]["selector"], pod)
+
+    assert [routes("raftq-leader", pod) for pod in (labels, leader, follower)] == [False, True, False]
+    assert [routes("raftq-followers", pod) for pod in (labels, leader, follower)] == [False, False, True]
+    assert [routes("raftq", pod) for pod in (labels, leader, follower)] == [True, True, True]
+    assert [routes("raftq-headless", pod) for pod in (labels, leader, follower)] == [True, True, True]
+
+
+def test_only_discovery_sees_pods_that_are_not_ready(deployment: Deployment) -> None:
+    chart = deployment.template()
+    unready = {
+        each["metadata"]["name"]
+        for each in chart
+        if each["kind"] == "Service" and each["spec"]["publishNotReadyAddresses"]
+    }
+    assert unready == {"raftq-headless"}
+    assert chart.one("Service", "raftq-headless")["spec"]["clusterIP"] == "None"
+
+
+def test_more_ports_reach_an_application_through_the_leader(deployment: Deployment) -> None:
+    port = {"name": "sql", "port": 5432, "targetPort": 5432}
+    chart = deployment.template(service={"extraPorts": [port]})
+    for name in ("raftq", "raftq-leader", "raftq-followers"):
+        assert port in chart.one("Service", name)["spec"]["ports"]
+    assert port not in chart.one("Service", "raftq-headless")["spec"]["ports"]
+
+
+def test_a_pod_may_write_to_members_by_name_and_to_nothing_else(deployment: Deployment) -> None:
+    chart = deployment.template()
+    rules = chart.one("Role")["rules"]
+    granted = {(each["resources"][0], verb): each.get("resourceNames") for each in rules for verb in each["verbs"]}
+    members = [f"raftq-{ordinal}" for ordinal in range(64)]
+    assert granted == {
+        ("pods", "get"): None,
+        ("pods", "list"): None,
+        ("pods", "watch"): None,
+        ("pods", "patch"): members,
+        ("statefulsets", "get"): ["raftq"],
+    }
+    [subject] = chart.one("RoleBinding")["subjects"]
+    assert subject == {"kind": "ServiceAccount", "name": "raftq", "namespace": "here"}
+    assert chart.pod()["spec"]["serviceAccountName"] == "raftq"
+    assert not [kind for kind, _ in chart.names() if kind.startswith("Cluster")]
+
+
+def test_an_account_that_exists_is_used_and_not_made(deployment: Deployment) -> None:
+    chart = deployment.template(serviceAccount={"create": False, "name": "mine"})
+    assert chart.pod()["spec"]["serviceAccountName"] == "mine"
+    assert chart.one("RoleBinding")["subjects"][0]["name"] == "mine"
+    assert ("ServiceAccount", "mine") not in chart.names()
+
+
+def test_a_drain_takes_one_pod_at_a_time_leader_or_not(deployment: Deployment) -> None:
+    chart = deployment.template()
+    budget = chart.one("PodDisruptionBudget")["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"]["matchLabels"] == chart.one("StatefulSet")["spec"]["selector"]["matchLabels"]
+
+
+def test_another_key_carries_the_role_everywhere(deployment: Deployment) -> None:
+    chart = deployment.template(roleLabel="example.com/duty", podLabels={"role": "database"})
+    assert chart.one("Service", "raftq-leader")["spec"]["selector"]["example.com/duty"] == "leader"
+    assert chart.one("Service", "raftq-followers")["spec"]["selector"]["example.com/duty"] == "follower"
+    assert environment(chart.agent())["RAFTQ_LABEL_KEY"] == "example.com/duty"
+    assert chart.pod()["metadata"]["labels"]["role"] == "database"
+
+
+def test_the_pod_of_helm_test_is_no_member(deployment: Deployment) -> None:
+    chart = deployment.template(tests=True)
+    labels = chart.one("Pod")["metadata"]["labels"]
+    assert not selected(chart.one("StatefulSet")["spec"]["selector"]["matchLabels"], labels)
+
+
+def test_a_digest_pins_the_image(deployment: Deployment) -> None:
+    digest = "sha256:" + "0" * 64
+    image = {"repository": "registry.example/raftq", "tag": "1", "digest": digest}
+    assert deployment.template(image=image).agent()["image"] == f"registry.example/raftq@{digest}"
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            {"replicaCount": 0},
+            r"replicaCount 0: a cluster has at least one member.*scale statefulset raftq --replicas=0",
+        ),
+        ({"replicaCount": -1}, r"replicaCount -1: a cluster has at least one member"),
+        ({"replicaCount": 65}, r"replicaCount 65: the Role names the pods raftq-0 to raftq-63"),
+        ({"fullnameOverride": "a.b"}, r'the name "a\.b" does not fit'),
+        ({"fullnameOverride": "a" * 53}, r"at most 52"),
+        ({"podLabels": {"role": "database"}}, r'podLabels sets "role", the label by which the agents say who leads'),
+        ({"podLabels": {"app.kubernetes.io/name": "x"}}, r'podLabels sets "app\.kubernetes\.io/name", which the chart'),
+        ({"podLabels": {"controller-revision-hash": "x"}}, r'podLabels sets "controller-revision-hash"'),
+        ({"roleLabel": "app.kubernetes.io/instance"}, r"roleLabel .* selects or identifies the pods already"),
+        ({"podAnnotations": {"raftq.io/term": "7"}}, r'podAnnotations sets "raftq\.io/term"'),
+        (
+            {"extraEnv": [{"name": "RAFTQ_NAME", "value": "x"}]},
+            r"extraEnv sets RAFTQ_NAME, which the chart sets itself",
+        ),
+        ({"extraContainers": [{"name": "agent"}]}, r'extraContainers names a container "agent"'),
+    ],
+)
+def test_what_cannot_work_is_refused_with_a_sentence(
+    deployment: Deployment, values: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(Refused) as refusal:
+        deployment.template(**values)
+    assert re.search(sentence, str(refusal.value))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"replicas": 3},
+        {"image": {"name": "x"}},
+        {"image": {"repository": ""}},
+        {"replicaCount": "three"},
+        {"profile": "slow"},
+        {"log": {"level": "loud"}},
+        {"roleLabel": "no spaces here"},
+        {"service": {"port": 0}},
+        {"persistence": {"size": "much"}},
+        {"persistence": {"accessMode": "ReadWriteMany"}},
+        {"podDisruptionBudget": {"maxUnavailable": 0}},
+        {"livenessProbe": {"httpGet": {"path": "/"}}},
+        {"podLabels": {"number": 1}},
+    ],
+    ids=str,
+)
+def test_values_that_the_schema_does_not_know_are_refused(deployment: Deployment, values: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="values don't meet the specifications of the schema"):
+        deployment.template(**values)
+
+
+def test_the_chart_can_be_part_of_another(deployment: Deployment) -> None:
+    assert deployment.template(**{"global": {"anything": {"goes": 1}}})
+
+
+def test_values_and_schema_know_the_same_names() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+    assert {*values, "global"} == set(schema["properties"])
+
+
+def test_the_chart_installs_the_agent_of_this_version() -> None:
+    project = tomllib.loads((CHART.parents[2] / "pyproject.toml").read_text())["project"]
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == project["version"]
