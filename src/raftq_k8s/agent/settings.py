@@ -261,8 +261,5 @@ def _advertised(settings: Settings, name: MemberId, peers: Mapping[MemberId, Add
     if settings.advertise_http:
         parse_address("advertise_http", settings.advertise_http)
         return settings.advertise_http
-    if peers:
-        host = peers[name].host
-    else:
-        host = f"{name}.{settings.service}.{settings.namespace}.svc"
+    host = peers[name].host if peers else f"{name}.{settings.service}.{settings.namespace}.svc"
     return f"[{host}]:{settings.http_port}" if ":" in host else f"{host}:{settings.http_port}"

@@ -1,0 +1,1 @@
+"""The `raftq` command, a file a subcommand."""

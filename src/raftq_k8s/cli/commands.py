@@ -1,0 +1,62 @@
+"""The subcommands as typer shows them: what each is for, with examples. What they do is in their own files."""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version as installed
+from typing import Annotated, cast
+
+import typer
+
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
+"""typer's class for all that is wrong with a command line; it has no public name."""
+
+application = typer.Typer(
+    name="raftq",
+    help="Leader election and leader routing on Kubernetes: Raft in the pod, the leader's label on it, traffic behind.",
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    epilog="To see it work, on this machine and without Kubernetes:  [bold]raftq demo[/]",
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit code; what is wrong with the arguments is said in one line."""
+    try:
+        return int(application(list(arguments) or ["--help"], prog_name="raftq", standalone_mode=False) or 0)
+    except _UsageError as error:
+        print(f'raftq: {error.format_message()} (see "raftq --help")', file=sys.stderr)
+        return 2
+    except typer.Abort:
+        return 130
+
+
+@application.command(epilog="For example:  [bold]raftq agent --name raftq-0 --service raftq-headless --data /data[/]")
+def agent() -> None:
+    """Run one member of a cluster; this is what a pod runs. Its settings: [bold]raftq agent --help[/]."""
+    raise AssertionError("raftq agent is dispatched before typer is")
+
+
+@application.command(
+    epilog="For example:  [bold]raftq demo[/]   or, unattended,  [bold]raftq demo --kills 20 --json[/]",
+)
+def demo(
+    kills: Annotated[int, typer.Option(min=0, max=1000, help="How often the leader is killed.")] = 5,
+    nodes: Annotated[int, typer.Option(min=3, max=9, help="How many agents run.")] = 3,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end, and nothing else.")] = False,
+) -> None:
+    """Run agents on this machine, kill the leader with SIGKILL again and again, and count what is lost.
+
+    A client writes all the while. It never repeats a put whose outcome it does not know; at the end every node is asked
+    for every put that was acknowledged. The exit code is 1 if one is lost, or was applied twice.
+    """
+    from raftq_k8s.cli.demo import run
+
+    raise typer.Exit(run(kills=kills, nodes=nodes, as_json=json))
+
+
+@application.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(installed("raftq_k8s"))
