@@ -71,7 +71,7 @@ class LocalAgent:
                 stderr=log,
                 env=environment,
                 start_new_session=True,  # a Ctrl-C in the terminal is for whoever started them
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     @property
@@ -223,7 +223,8 @@ def free_ports(count: int) -> list[int]:
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """For `preexec_fn`: SIGKILL when the thread that starts the process ends, where the kernel can do that."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -1,0 +1,73 @@
+"""`python -m bench [failover|puts|idle|all] [--json] [--rounds N] [--seconds S]`."""
+
+import argparse
+import asyncio
+import sys
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench import failover, idle, puts
+from raftq_k8s.cli.local_cluster import ClusterFailed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=sys.modules["bench"].__doc__)
+    parser.add_argument("what", nargs="?", choices=["failover", "puts", "idle", "all"], default="all")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--rounds", type=int, default=50, help="kills of the leader [50]")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of each load, and of idling [10]")
+    asked = parser.parse_args()
+    if asked.rounds < 1 or asked.seconds < 1:
+        parser.error("rounds and seconds are at least 1")
+    try:
+        found = asyncio.run(_measure(asked))
+    except (ClusterFailed, puts.MissingTool) as failure:
+        print(f"bench: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if asked.json:
+        print(msgspec.json.encode(found).decode())
+    else:
+        _show(found)
+    return 0
+
+
+async def _measure(asked: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if asked.what in ("failover", "all"):
+        found["failover"] = await failover.measure(asked.rounds)
+    if asked.what in ("puts", "all"):
+        found["puts"] = await puts.measure(asked.seconds)
+    if asked.what in ("idle", "all"):
+        found["idle"] = await idle.measure(asked.seconds)
+    return found
+
+
+def _show(found: dict[str, Any]) -> None:
+    if one := found.get("failover"):
+        title = "kill -9 of the leader → first put accepted elsewhere (s)"
+        _table(title, ["rounds", "median", "p90", "slowest"], [[one.rounds, one.median_s, one.p90_s, one.slowest_s]])
+    if rows := found.get("puts"):
+        title = "durable puts of 256 B over HTTP to the leader"
+        columns = ["server", "clients", "puts/s", "p50 ms", "p99 ms", "failed"]
+        _table(title, columns, [msgspec.structs.astuple(row) for row in rows])
+    if rows := found.get("idle"):
+        columns = ["member", "role", "profile", "RSS MiB", "PSS MiB", "CPU %"]
+        _table("an idle agent", columns, [msgspec.structs.astuple(row) for row in rows])
+
+
+def _table(title: str, columns: list[str], rows: list[Any]) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("server", "member", "role", "profile") else "right")
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table, end="\n\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
