@@ -188,8 +188,8 @@ class Cluster:
     def elect(self, name: str) -> Consensus:
         """Let time pass until that node leads, the others being held back meanwhile."""
         for other in self.nodes.values():
-            if other.consensus is not None and other.name != name:
-                other.core.set_eligible(False, self.now)
+            if other.consensus is not None:
+                other.core.set_eligible(other.name == name, self.now)
         for _ in range(60):
             if self[name].standing.established:
                 break

@@ -1,0 +1,118 @@
+"""Birth: once, by the founder alone, and adopted by whom it names."""
+
+from itertools import permutations
+
+from raftq_k8s.raft.birth import Birth, BirthRule, lowest
+from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member
+from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, MemberId, Term
+
+NAMES = tuple(MemberId(f"raftq-{ordinal}") for ordinal in range(3))
+
+
+def identity(name: str, incarnation: str = "first", cluster: str | None = None) -> Identity:
+    return Identity(
+        ClusterId(cluster) if cluster else None, MemberId(name), Incarnation(incarnation), Generation(1), BootId("b")
+    )
+
+
+def hello(name: str, incarnation: str = "first", record: BirthRecord | None = None) -> Hello:
+    return Hello(1, 1, identity(name, incarnation, record.cluster if record else None), record, "")
+
+
+def blank(name: str, rule: BirthRule | None = None, incarnation: str = "first") -> Birth:
+    return Birth(identity(name, incarnation), rule or lowest(NAMES), ClusterId(f"by-{name}"), Term(7))
+
+
+def record_of(birth: Birth) -> BirthRecord:
+    assert birth.record is not None
+    return birth.record
+
+
+def test_the_lowest_ordinal_founds_when_all_expected_are_present_and_blank() -> None:
+    for order in permutations(NAMES[1:]):
+        birth = blank("raftq-0")
+        assert birth.record is None
+        birth.greet(hello(order[0]))
+        assert birth.record is None
+        assert order[1] in birth.waiting_for
+        birth.greet(hello(order[1]))
+        assert birth.record == BirthRecord(
+            ClusterId("by-raftq-0"), tuple(Member(name, Incarnation("first")) for name in NAMES), Term(7)
+        )
+
+
+def test_nobody_else_ever_founds() -> None:
+    for name in NAMES[1:]:
+        birth = blank(name)
+        for other in NAMES:
+            if other != name:
+                birth.greet(hello(other))
+        assert birth.record is None
+        assert "raftq-0" in birth.waiting_for
+
+
+def test_a_peer_that_left_again_is_not_present() -> None:
+    birth = blank("raftq-0")
+    birth.greet(hello("raftq-1"))
+    birth.lost(NAMES[1])
+    birth.greet(hello("raftq-2"))
+    assert birth.record is None
+
+
+def test_the_record_names_the_incarnation_that_is_present() -> None:
+    birth = blank("raftq-0")
+    birth.greet(hello("raftq-1", "wiped meanwhile"))
+    birth.greet(hello("raftq-1", "first"))
+    birth.greet(hello("raftq-2"))
+    assert Member(NAMES[1], Incarnation("first")) in record_of(birth).members
+
+
+def test_57_a_named_node_adopts_the_record() -> None:
+    founder = blank("raftq-0")
+    founder.greet(hello("raftq-1"))
+    founder.greet(hello("raftq-2"))
+    other = blank("raftq-1")
+    assert other.greet(hello("raftq-0", record=founder.record)) is None
+    assert other.record == founder.record
+    third = blank("raftq-2")
+    third.greet(hello("raftq-1", record=other.record))
+    assert third.record == founder.record
+
+
+def test_57_a_node_whose_volume_was_lost_waits_to_be_added() -> None:
+    founder = blank("raftq-0")
+    founder.greet(hello("raftq-1"))
+    founder.greet(hello("raftq-2"))
+    wiped = blank("raftq-1", incarnation="second")
+    wiped.greet(hello("raftq-0", record=founder.record))
+    assert wiped.record is None
+    assert "waiting to be added" in wiped.waiting_for
+
+
+def test_51_a_founder_that_lost_its_volume_does_not_found_a_second_cluster() -> None:
+    founder = blank("raftq-0")
+    founder.greet(hello("raftq-1"))
+    founder.greet(hello("raftq-2"))
+    again = blank("raftq-0", incarnation="second")
+    again.greet(hello("raftq-1", record=founder.record))
+    again.greet(hello("raftq-2"))
+    assert again.record is None
+    again.lost(NAMES[1])
+    assert again.record is None
+
+
+def test_a_lone_node_is_born_at_once() -> None:
+    assert record_of(blank("raftq-0", lowest(NAMES[:1]))).members == (Member(NAMES[0], Incarnation("first")),)
+
+
+def test_a_node_outside_of_the_expected_only_joins() -> None:
+    birth = blank("raftq-3")
+    for name in NAMES:
+        birth.greet(hello(name))
+    assert birth.record is None
+
+
+def test_another_node_under_the_own_name_is_refused() -> None:
+    refusal = blank("raftq-0").greet(hello("raftq-0", "another"))
+    assert refusal is not None
+    assert refusal.kind == "own-name"

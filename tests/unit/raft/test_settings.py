@@ -1,0 +1,26 @@
+import pytest
+
+from raftq_k8s.raft.settings import Settings
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"heartbeat": 0},
+        {"heartbeat": -1},
+        {"heartbeat": 150},
+        {"minimum_election": 800},
+        {"maximum_election": 200},
+        {"max_inflight": 0},
+        {"max_append_bytes": 0},
+        {"max_uncommitted_bytes": 0},
+    ],
+)
+def test_settings_with_which_nobody_could_lead_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"must|bounds"):
+        Settings(**wrong)
+
+
+def test_rounds_are_four_to_a_window_at_the_least() -> None:
+    assert Settings().round_interval == 50
+    assert Settings(heartbeat=20).round_interval == 20
