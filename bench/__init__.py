@@ -1,1 +1,1 @@
-"""Measured on this machine: how fast a killed leader is replaced, what a durable put costs, what an idle agent takes."""
+"""Measured here: how fast a killed leader is replaced, what a durable put costs, what an idle agent takes."""

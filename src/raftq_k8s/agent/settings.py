@@ -12,8 +12,8 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
-from raftq_k8s.raft.birth import BirthRule
 
+from raftq_k8s.raft.birth import BirthRule
 from raftq_k8s.raft.types import MemberId, Milliseconds
 
 
@@ -92,7 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
 
     body_limit_bytes: Annotated[
-        int, Meta(ge=1024, le=16 << 20, description="the largest body that the HTTP face accepts")
+        int, Meta(ge=1024, le=2 << 20, description="the largest body that the HTTP face accepts")
     ] = 1 << 20
     document_limit_bytes: Annotated[
         int, Meta(ge=1024, le=1 << 30, description="the largest document that the members hold")
@@ -104,6 +104,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="whether pods are labelled through the Kubernetes API (auto: if a service account is mounted)"
         ),
     ] = "auto"
+    pod_uid: Annotated[
+        str, Meta(description="this pod's uid, as the downward API tells it: a label is for this pod and no later one")
+    ] = ""
     label_key: Annotated[str, Meta(description="the pod label that carries leader or follower")] = "role"
     pod_selector: Annotated[
         str, Meta(description="label selector of this cluster's pods (app.kubernetes.io/instance=NAME)")
@@ -119,7 +122,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "The other members": ("peers", "service", "namespace", "birth", "birth_replicas"),
     "Time": ("profile", "heartbeat_ms", "minimum_election_ms", "maximum_election_ms"),
     "Bounds": ("body_limit_bytes", "document_limit_bytes"),
-    "Kubernetes": ("kubernetes", "label_key", "pod_selector"),
+    "Kubernetes": ("kubernetes", "pod_uid", "label_key", "pod_selector"),
     "Logs": ("log_format", "log_level"),
 }
 """The order in which people read about them."""

@@ -17,8 +17,9 @@ from statistics import median
 from typing import NamedTuple, Protocol
 
 from raftq_k8s.cli.at_most_once import Unanswered, Unsent
-from raftq_k8s.cli.local_cluster import ClusterFailed, LocalAgent, LocalCluster, Observation
+from raftq_k8s.cli.local_cluster import ClusterFailed, LocalAgent, LocalCluster
 from raftq_k8s.cli.writer import Ledger, audit, first_accepted, write_on
+from raftq_k8s.node.status import NodeStatus
 
 _WRITERS = 4
 _PAUSE_S = 0.01
@@ -44,7 +45,7 @@ class Scene:
         self.kills_wanted = kills_wanted
         self.began = time.monotonic()
         self.ledger = Ledger()
-        self.seen: dict[str, Observation | None] = {}
+        self.seen: dict[str, NodeStatus | None] = {}
         self.kills: list[Kill] = []
         self.doing = "starting the agents"
         self.rates: deque[float] = deque(maxlen=_STRIP_LENGTH)
@@ -53,7 +54,7 @@ class Scene:
     async def keep_looking(self) -> None:
         while True:
             for agent in self.cluster.agents:
-                self.seen[agent.name] = await agent.observe() if agent.running else None
+                self.seen[agent.name] = await agent.status() if agent.running else None
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def keep_counting(self) -> None:
@@ -189,7 +190,7 @@ async def _play(scene: Scene, audience: Audience) -> Report:
 
 async def _kill_the_leader(scene: Scene, audience: Audience) -> None:
     victim = await scene.cluster.leader()
-    seen = await victim.observe()
+    seen = await victim.status()
     others = [agent for agent in scene.cluster.agents if agent is not victim]
     scene.doing = f"{victim.name} killed"
     killed = time.monotonic()
@@ -226,7 +227,7 @@ async def _reckoning(scene: Scene) -> Report:
 
 
 async def _converged(agents: tuple[LocalAgent, ...]) -> bool:
-    seen = await asyncio.gather(*(agent.observe() for agent in agents))
+    seen = await asyncio.gather(*(agent.status() for agent in agents))
     indices = {index for one in seen if one for index in (one.commit_index, one.applied_index)}
     return None not in seen and len(indices) == 1
 

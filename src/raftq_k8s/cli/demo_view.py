@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raftq_k8s.cli.demo import Kill, Report, Scene
+from raftq_k8s.node.status import RaftRole
 
 _REDRAWN_A_SECOND = 8
 _KILLS_SHOWN = 8
@@ -101,9 +102,9 @@ def _members(scene: Scene) -> Table:
         elif seen is None:
             table.add_row("·", agent.name, "starting", "-", "-", "-", style="dim")
         else:
-            mark, style = ("●", "green") if seen.leads else (" ", "")
+            mark, style = ("●", "green") if seen.role is RaftRole.LEADER else (" ", "")
             numbers = (str(seen.term), _grouped(seen.commit_index), _grouped(seen.applied_index))
-            table.add_row(mark, agent.name, seen.role, *numbers, style=style)
+            table.add_row(mark, agent.name, seen.role.name.lower(), *numbers, style=style)
     return table
 
 

@@ -15,9 +15,11 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from raftq_k8s.cli.at_most_once import Answer, Connection, Unanswered, Unsent
+from raftq_k8s.node.status import NodeStatus, RaftRole
 
 HOST = "127.0.0.1"
 _PORTS = range(20000, 32000)
@@ -29,16 +31,6 @@ _OTHERS_SETTINGS = ("RAFTQ_", "POD_", "KUBERNETES_")
 
 class ClusterFailed(Exception):
     """A process ended by itself, or what was waited for did not come. The message ends with last lines of the logs."""
-
-
-class Observation(NamedTuple):
-    """What a member says of itself on /metrics."""
-
-    role: str
-    term: int
-    commit_index: int
-    applied_index: int
-    leads: bool
 
 
 class LocalAgent:
@@ -100,13 +92,13 @@ class LocalAgent:
     def connection(self) -> Connection:
         return Connection(HOST, self.http_port)
 
-    async def observe(self) -> Observation | None:
-        """`None` while it does not answer."""
+    async def status(self) -> NodeStatus | None:
+        """What it says of itself; `None` while it does not answer."""
         try:
-            answer = await self._observed_through.request("GET", "/metrics", timeout_s=1.0)
+            answer = await self._observed_through.request("GET", "/v1/status", timeout_s=1.0)
         except (Unsent, Unanswered):
             return None
-        return _observation(answer.body.decode()) if answer.status == 200 else None
+        return msgspec.json.decode(answer.body, type=NodeStatus) if answer.status == 200 else None
 
     async def ready(self) -> bool:
         try:
@@ -167,13 +159,14 @@ class LocalCluster:
     async def leader(self, within_s: float = 15.0) -> LocalAgent:
         """Waits until one of them leads, and returns it."""
         found: LocalAgent | None = None
+        found_in = 0
 
         async def somebody_leads() -> bool:
-            nonlocal found
+            nonlocal found, found_in
             running = [agent for agent in self.agents if agent.running]
-            seen = await asyncio.gather(*(agent.observe() for agent in running))
-            leading = [(one.term, agent) for agent, one in zip(running, seen, strict=True) if one and one.leads]
-            found = max(leading, key=lambda each: each[0])[1] if leading else None
+            for agent, one in zip(running, await asyncio.gather(*(each.status() for each in running)), strict=True):
+                if one is not None and one.role is RaftRole.LEADER and (found is None or one.term > found_in):
+                    found, found_in = agent, one.term
             return found is not None
 
         await self.until(somebody_leads, "a leader", within_s)
@@ -227,21 +220,3 @@ def end_with_parent() -> None:
     """For `preexec_fn`: SIGKILL when the thread that starts the process ends, where the kernel can do that."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _observation(metrics: str) -> Observation:
-    values: dict[str, float] = {}
-    for line in metrics.splitlines():
-        if line.startswith("raftq_"):
-            name, _, value = line.rpartition(" ")
-            values[name] = float(value)
-    role = next(
-        (name for name in ("leader", "candidate", "follower") if values.get(f'raftq_role{{role="{name}"}}')), "-"
-    )
-    return Observation(
-        role=role,
-        term=int(values.get("raftq_term", 0)),
-        commit_index=int(values.get("raftq_commit_index", 0)),
-        applied_index=int(values.get("raftq_applied_index", 0)),
-        leads=values.get("raftq_is_leader") == 1,
-    )

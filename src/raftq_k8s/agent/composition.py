@@ -1,0 +1,167 @@
+"""One agent, put together: which parts there are, in which order they begin, and in which they end.
+
+Beginning: take off the label that a former life left, then Raft (volume, transport), then the HTTP face, which says by
+answering that all that is behind it is open; then whoever looks for peers and whoever keeps the label. Ending is the
+way back: our leader's label goes while we still answer, then the HTTP face, then Raft.
+"""
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from raftq_k8s.agent.label import LabelledNode
+from raftq_k8s.agent.logs import Place
+from raftq_k8s.agent.settings import Plan, SettingsError
+from raftq_k8s.api.server import HttpFace
+from raftq_k8s.discovery.dns import DnsDiscovery, local_cluster_domain
+from raftq_k8s.discovery.reconcile import Reconciliation
+from raftq_k8s.discovery.sighting import Source
+from raftq_k8s.discovery.static import StaticDiscovery
+from raftq_k8s.kube.client import SERVICE_ACCOUNT, ApiClient, ApiConfig, NotInCluster
+from raftq_k8s.kube.label import Workload
+from raftq_k8s.kube.labeller import Labeller
+from raftq_k8s.kube.objects import Uid
+from raftq_k8s.node.events import RaftEvent
+from raftq_k8s.node.options import RaftqOptions
+from raftq_k8s.node.raftq import Raftq
+from raftq_k8s.storage.sqlite import SqliteVolume
+from raftq_k8s.transport.websocket import WebsocketTransport
+
+_BESIDE_THE_BODY_BYTES = 16384
+"""What a message holds beside the body of a put: the key, and what the protocol says around it."""
+_AFTER_A_CRASH_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Agent:
+    def __init__(self, plan: Plan) -> None:
+        settings, times = plan.settings, plan.times
+        self._plan = plan
+        self._transport = WebsocketTransport(plan.name, settings.raft_host, settings.raft_port)
+        self._raftq = Raftq(
+            RaftqOptions(
+                heartbeat=times.heartbeat,
+                minimum_election_time=times.minimum_election,
+                maximum_election_time=times.maximum_election,
+                max_message_bytes=max(65536, settings.body_limit_bytes + _BESIDE_THE_BODY_BYTES),
+            ),
+            volume=SqliteVolume(Path(settings.data), plan.name),
+            transport=self._transport,
+            birth=plan.birth,
+            http_address=plan.advertise_http,
+            document_limit_bytes=settings.document_limit_bytes,
+        )
+        self._api = _api(plan)
+        self._labeller = self._keeper(self._api) if self._api else None
+        self._face = HttpFace(
+            self._raftq,
+            settings.http_host,
+            settings.http_port,
+            version=version("raftq_k8s"),
+            body_limit_bytes=settings.body_limit_bytes,
+            label=self._labeller,
+            frames=self._transport,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, place: Place) -> None:
+        """Raises `VolumeUnusable`, or `SettingsError` where a port was taken since it was looked at."""
+        if self._labeller is not None:
+            await self._labeller.clear_own_label()
+        try:
+            await self._raftq.dispatch(
+                RaftEvent.SERVICE_STARTED, {"node": {"id": self._plan.name, "time": round(time.time() * 1000)}}
+            )
+            place.follow(self._raftq.standing)
+            await self._face.start()
+        except OSError as error:
+            raise SettingsError(f"cannot listen: {error}") from error
+        self._tasks.append(asyncio.create_task(self._discovery().run(), name="discovery"))
+        if self._labeller is not None:
+            self._tasks.append(asyncio.create_task(_restarted("label", self._labeller.run), name="label"))
+        gc.collect()
+        gc.freeze()  # what lives from here on is looked through by no later collection
+
+    async def failed(self) -> None:
+        """Waits until a part of it has ended, and raises why."""
+        done, _ = await asyncio.wait({self._raftq.failure, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        for part in done:
+            part.result()
+
+    async def drain(self) -> None:
+        """Give up what others look for here, and answer what was asked; each for a bounded time."""
+        if self._labeller is not None:
+            await self._labeller.release()
+        await self._face.close()
+
+    async def close(self) -> None:
+        """Let go of peers and volume. May be called whatever has or has not begun."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._raftq.destroy()
+        if self._api is not None:
+            await self._api.close()
+
+    def _keeper(self, api: ApiClient) -> Labeller:
+        settings = self._plan.settings
+        selector = settings.pod_selector or f"app.kubernetes.io/instance={self._plan.group}"
+        return Labeller(
+            api,
+            LabelledNode(self._raftq),
+            Workload(self._plan.group, selector, settings.label_key),
+            self._plan.name,
+            Uid(settings.pod_uid) if settings.pod_uid else None,
+            on_label_lag=lambda seconds: self._face.observe_label_lag(seconds),
+        )
+
+    def _discovery(self) -> Reconciliation:
+        return Reconciliation(
+            _source(self._plan),
+            member=self._plan.name,
+            sighted=self._transport.sighted,
+            dispatch=self._raftq.dispatch,
+            complete=self._all_connected,
+        )
+
+    def _all_connected(self) -> bool:
+        others = set(self._raftq.status().voters or self._plan.birth.expected) - {self._plan.name}
+        return all(self._transport.connected(peer) for peer in others)
+
+
+def _source(plan: Plan) -> Source:
+    if plan.peers:
+        return StaticDiscovery(plan.peers)
+    return DnsDiscovery(
+        plan.settings.service,
+        plan.settings.namespace,
+        expected=plan.birth.expected,
+        domain=local_cluster_domain(),
+        port=plan.settings.raft_port,
+    )
+
+
+def _api(plan: Plan) -> ApiClient | None:
+    wanted = plan.settings.kubernetes
+    if wanted == "off" or (wanted == "auto" and not (SERVICE_ACCOUNT / "token").is_file()):
+        return None
+    try:
+        return ApiClient(ApiConfig.in_cluster())
+    except NotInCluster as error:
+        raise SettingsError(f"kubernetes {wanted}: {error}") from error
+
+
+async def _restarted(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """A supervisor's door: elections and writes do not depend on this part, so its failure is not theirs."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            logger.exception("the keeper of the %s failed, and begins anew", name)
+        await asyncio.sleep(_AFTER_A_CRASH_S)

@@ -1,0 +1,86 @@
+"""`raftq agent`: from the command line to an exit code.
+
+0: it was asked to stop, and did. 1: a part of it failed, and the process that replaces it may do better. 2: it cannot
+run as it is told to: a setting, a port, the volume; one line says which, and nothing was changed on disk.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import uvloop
+
+from raftq_k8s.agent import logs
+from raftq_k8s.agent.composition import Agent
+from raftq_k8s.agent.listening import check_free
+from raftq_k8s.agent.settings import Plan, SettingsError, plan
+from raftq_k8s.agent.sources import load
+from raftq_k8s.storage.volume import VolumeUnusable
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    try:
+        planned = plan(load(arguments, os.environ))
+        check_free("peers", planned.settings.raft_host, planned.settings.raft_port)
+        check_free("HTTP", planned.settings.http_host, planned.settings.http_port)
+        return uvloop.run(_run(planned))
+    except (SettingsError, VolumeUnusable) as error:
+        print(f"raftq agent: {error}", file=sys.stderr)
+        return 2
+
+
+async def _run(planned: Plan) -> int:
+    asked = _Asked()
+    place = logs.begin(planned.name, planned.settings.log_format, planned.settings.log_level)
+    for warning in planned.warnings:
+        logger.warning(warning)
+    agent = Agent(planned)
+    try:
+        if await _first(_live(agent, place), asked.to_stop.wait()):
+            logger.info("stopping, as asked by a signal")
+            await _first(agent.drain(), asked.to_hurry.wait())
+    except (SettingsError, VolumeUnusable):
+        raise
+    except Exception:  # the process's own door: whatever failed, the next process begins anew
+        logger.exception("this agent cannot go on")
+        return 1
+    finally:
+        await agent.close()
+    logger.info("stopped")
+    return 0
+
+
+async def _live(agent: Agent, place: logs.Place) -> None:
+    await agent.start(place)
+    await agent.failed()
+
+
+async def _first(*work: Coroutine[Any, Any, Any]) -> int:
+    """Which of them ended first; what it raised is raised here. The others are cancelled."""
+    tasks = [asyncio.create_task(each) for each in work]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+    return min(tasks.index(task) for task in done)
+
+
+class _Asked:
+    """What the signals of this process ask for."""
+
+    def __init__(self) -> None:
+        self.to_stop = asyncio.Event()
+        self.to_hurry = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._ask)
+
+    def _ask(self) -> None:
+        (self.to_hurry if self.to_stop.is_set() else self.to_stop).set()

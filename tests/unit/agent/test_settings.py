@@ -1,0 +1,81 @@
+"""What is refused before anything begins, and what the rest becomes."""
+
+import pytest
+
+from raftq_k8s.agent.settings import CHAPTERS, PROFILES, Address, Settings, SettingsError, Times, plan
+
+PEERS = "raftq-0=10.0.0.1:7400,raftq-1=10.0.0.2:7400,raftq-2=[fd00::3]:7401"
+
+
+def in_a_pod(**changes):
+    return Settings(**{"name": "raftq-1", "service": "raftq-headless", "namespace": "there", **changes})
+
+
+def test_every_setting_stands_in_exactly_one_chapter():
+    told = [key for keys in CHAPTERS.values() for key in keys]
+    assert sorted(told) == sorted(Settings.__struct_fields__)
+
+
+def test_the_lowest_of_the_expected_members_founds():
+    planned = plan(in_a_pod(birth_replicas=3))
+    assert planned.birth.expected == ("raftq-0", "raftq-1", "raftq-2")
+    assert planned.birth.founder == "raftq-0"
+    assert planned.group == "raftq"
+
+
+def test_peers_say_how_many_members_there_are():
+    planned = plan(Settings(name="raftq-1", peers=PEERS))
+    assert len(planned.birth.expected) == 3
+    assert planned.peers["raftq-2"] == Address("fd00::3", 7401)
+
+
+@pytest.mark.parametrize("profile", ["fast", "steady"])
+def test_a_profile_gives_the_times(profile):
+    assert plan(in_a_pod(profile=profile)).times == PROFILES[profile]
+
+
+def test_a_single_time_overrides_its_profile():
+    assert plan(in_a_pod(maximum_election_ms=900)).times == Times(50, 250, 900)
+
+
+def test_clients_are_sent_to_the_pods_own_name():
+    assert plan(in_a_pod()).advertise_http == "raftq-1.raftq-headless.there.svc:7480"
+
+
+def test_an_address_of_ipv6_is_advertised_in_brackets():
+    assert plan(Settings(name="raftq-2", peers=PEERS)).advertise_http == "[fd00::3]:7480"
+
+
+def test_an_even_number_of_members_is_allowed_with_a_warning():
+    (warning,) = plan(in_a_pod(birth_replicas=4)).warnings
+    assert "4 members survive no more failures than 3" in warning
+    assert plan(in_a_pod(birth_replicas=3)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (in_a_pod(name="raftq"), "does not end in an ordinal"),
+        (in_a_pod(name="raftq-01"), "does not end in an ordinal"),
+        (in_a_pod(birth_replicas=0), "birth_replicas 0"),
+        (in_a_pod(birth_replicas=-3), "birth_replicas -3"),
+        (in_a_pod(name="raftq-3"), "the members are raftq-0 … raftq-2"),
+        (in_a_pod(namespace=""), "service needs namespace"),
+        (in_a_pod(service=""), "nobody to form a cluster with"),
+        (in_a_pod(peers=PEERS), "peers and service are both set"),
+        (Settings(name="raftq-0", peers=PEERS, birth_replicas=5), "a cluster of 5 is raftq-0"),
+        (Settings(name="other-0", peers=PEERS), "a cluster of 3 is other-0"),
+        (Settings(name="raftq-0", peers="raftq-0"), "is not NAME-0=HOST:PORT"),
+        (Settings(name="raftq-0", peers="raftq-0=host"), "is not HOST:PORT"),
+        (Settings(name="raftq-0", peers="raftq-0=host:0"), "is not HOST:PORT"),
+        (Settings(name="raftq-0", peers="raftq-0=h:1,raftq-0=h:2"), "raftq-0 is named twice"),
+        (in_a_pod(heartbeat_ms=126), "at least twice heartbeat_ms 126"),
+        (in_a_pod(minimum_election_ms=500), "must be greater than minimum_election_ms 500"),
+        (in_a_pod(advertise_http="host"), "advertise_http: 'host' is not HOST:PORT"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_one_line(settings, complaint):
+    with pytest.raises(SettingsError) as refusal:
+        plan(settings)
+    assert complaint in str(refusal.value)
+    assert "\n" not in str(refusal.value)
