@@ -37,6 +37,8 @@ _BESIDE_THE_BODY_BYTES = 16384
 _AFTER_A_CRASH_S = 1.0
 
 logger = logging.getLogger(__name__)
+_told = logging.getLogger("raftq")
+"""What the node itself has to say."""
 
 
 class Agent:
@@ -57,6 +59,7 @@ class Agent:
             http_address=plan.advertise_http,
             document_limit_bytes=settings.document_limit_bytes,
         )
+        self._raftq.subscribe(RaftEvent.LOG, lambda message: _told.info(message["message"]))
         self._api = _api(plan)
         self._labeller = self._keeper(self._api) if self._api else None
         self._face = HttpFace(

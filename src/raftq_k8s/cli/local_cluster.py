@@ -136,6 +136,7 @@ class LocalCluster:
 
     async def __aenter__(self) -> "LocalCluster":
         for agent in self.agents:
+            agent.data.mkdir(exist_ok=True)
             self.start(agent)
         return self
 
