@@ -1,0 +1,219 @@
+"""What was written is there when the volume is opened again, in the order and the batches that were promised."""
+
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from volume_contents import BIRTH, MEMBER, VOTED, entries, log, restored, write
+
+from raftq_k8s.raft.messages import Entry, EntryKind
+from raftq_k8s.raft.persistence import HardState, Restored, Write
+from raftq_k8s.raft.types import Generation, Index, MemberId, Term
+from raftq_k8s.storage import records, sqlite
+from raftq_k8s.storage.memory import MemoryVolume
+from raftq_k8s.storage.records import Records
+from raftq_k8s.storage.sqlite import SqliteVolume
+from raftq_k8s.storage.volume import Volume, VolumeUnusable, WriteFailed
+
+
+def test_a_blank_volume_holds_nothing_but_who_it_is(tmp_path: Path) -> None:
+    volume: Volume = SqliteVolume(tmp_path, MEMBER)
+    with closing(volume):
+        first = volume.open()
+    assert first.member == MEMBER
+    assert len(first.incarnation) >= 16
+    assert (first.generation, first.birth, first.hard_state, first.entries) == (1, None, HardState(), [])
+
+
+def test_everything_written_comes_back(tmp_path: Path) -> None:
+    commands = (b"", b"\0" * 100_000, b"x")
+    odd = tuple(Entry(Index(n), Term(1), EntryKind.COMMAND, command) for n, command in enumerate(commands, 3))
+    noop = Entry(Index(6), Term(2), EntryKind.NOOP)
+    write(tmp_path, Write(BIRTH, VOTED, entries(1, 2)), Write(entries=odd), Write(entries=(noop,)))
+    found = restored(tmp_path)
+    assert (found.birth, found.hard_state) == (BIRTH, VOTED)
+    assert found.entries == [*entries(1, 2), *odd, noop]
+
+
+def test_the_incarnation_stays_and_the_generation_grows_at_every_opening(tmp_path: Path) -> None:
+    volume = SqliteVolume(tmp_path, MEMBER)
+    seen = []
+    for _ in range(3):
+        with closing(volume):
+            seen.append(volume.open())
+    assert [each.generation for each in seen] == [1, 2, 3]
+    assert len({each.incarnation for each in seen}) == 1
+
+
+def test_two_volumes_draw_different_incarnations(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    assert restored(tmp_path / "a").incarnation != restored(tmp_path / "b").incarnation
+
+
+def test_new_entries_remove_what_stands_in_their_way(tmp_path: Path) -> None:
+    write(tmp_path, log(1, 10), log(4, 6, term=2), log(7, 7, term=3))
+    assert restored(tmp_path).entries == [*entries(1, 3), *entries(4, 6, term=2), *entries(7, 7, term=3)]
+
+
+def test_a_log_can_be_replaced_from_its_first_entry(tmp_path: Path) -> None:
+    write(tmp_path, log(1, 10), log(1, 1, term=2))
+    assert restored(tmp_path).entries == [*entries(1, 1, term=2)]
+
+
+def test_a_vote_alone_leaves_the_log_and_the_log_alone_leaves_the_vote(tmp_path: Path) -> None:
+    write(tmp_path, log(1, 3), Write(hard_state=VOTED), log(4, 4))
+    found = restored(tmp_path)
+    assert (found.hard_state, found.entries) == (VOTED, [*entries(1, 4)])
+
+
+def test_an_empty_write_ends_and_the_volume_opens_again(tmp_path: Path) -> None:
+    write(tmp_path, log(1, 1), Write(), Write())
+    assert restored(tmp_path).entries == [*entries(1, 1)]
+
+
+def test_the_write_ahead_log_is_folded_in_and_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "FOLD_AT_BYTES", 1 << 16)
+    with closing(SqliteVolume(tmp_path, MEMBER)) as volume:
+        volume.open()
+        for index in range(1, 201):
+            volume.write(log(index, index)).result(timeout=10)
+        assert (tmp_path / "raftq.sqlite-wal").stat().st_size < 4 << 16
+    assert restored(tmp_path).entries == [*entries(1, 200)]
+
+
+# Any sequence of writes, against the volume in memory
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[list[list[Write]]]:
+    """Openings, each with batches, each with writes."""
+    last = 0
+    numbers = st.integers(0, 9)
+
+    def one_write() -> Write:
+        nonlocal last
+        added: tuple[Entry, ...] = ()
+        if draw(numbers) < 8:
+            first = last + 1 if draw(numbers) < 7 else draw(st.integers(1, last + 1))
+            added = entries(first, first + draw(st.integers(0, 5)), term=draw(st.integers(1, 5)))
+            last = added[-1].index
+        state = HardState(Term(draw(st.integers(1, 99))), MemberId("raftq-2")) if draw(numbers) < 3 else None
+        return Write(BIRTH if draw(numbers) == 0 else None, state, added)
+
+    sizes = st.integers(0, 4)
+    return [[[one_write() for _ in range(draw(sizes))] for _ in range(draw(sizes))] for _ in range(1 + draw(sizes))]
+
+
+def contents(found: Restored) -> tuple[object, ...]:
+    return found.member, found.generation, found.birth, found.hard_state, found.entries
+
+
+@settings(max_examples=40, deadline=None)
+@given(histories())
+def test_what_is_restored_is_what_was_written(history: list[list[list[Write]]]) -> None:
+    model = MemoryVolume(MEMBER)
+    with TemporaryDirectory() as name:
+        for opening in history:
+            expected = contents(model.open())
+            store = Records(Path(name), MEMBER)
+            try:
+                assert contents(store.restore()) == expected
+                for batch in opening:
+                    store.commit(batch)
+                    for each in batch:
+                        model.write(each)
+            finally:
+                store.close()
+        assert contents(restored(Path(name))) == contents(model.open())
+
+
+# Group commit
+
+
+class HeldCommits:
+    """Stops the storage thread in its first commit, so that more is queued behind it, and notes every batch."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered = threading.Event()
+        self.release = threading.Event()
+        self.batches: list[int] = []
+        commit = Records.commit
+
+        def held(store: Records, writes: Sequence[Write]) -> None:
+            self.entered.set()
+            assert self.release.wait(10)
+            commit(store, writes)
+            self.batches += [len(writes)] if writes else []  # The last one may be empty: it only closes.
+
+        monkeypatch.setattr(Records, "commit", held)
+
+
+def test_what_is_queued_is_committed_at_once_and_ends_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = HeldCommits(monkeypatch)
+    with closing(SqliteVolume(tmp_path, MEMBER)) as volume:
+        volume.open()
+        futures = [volume.write(log(1, 1))]
+        assert held.entered.wait(10)
+        futures += [volume.write(log(index, index)) for index in range(2, 51)]
+        ended: list[int] = []
+        for number, future in enumerate(futures, 1):
+            future.add_done_callback(lambda _, number=number: ended.append(number))  # type: ignore[misc]
+        assert ended == []
+        held.release.set()
+        futures[-1].result(timeout=10)
+    assert ended == list(range(1, 51))
+    assert held.batches == [1, 49]
+    assert restored(tmp_path).entries == [*entries(1, 50)]
+
+
+def test_a_batch_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "MAX_BATCH_WRITES", 10)
+    held = HeldCommits(monkeypatch)
+    with closing(SqliteVolume(tmp_path, MEMBER)) as volume:
+        volume.open()
+        volume.write(log(1, 1))
+        assert held.entered.wait(10)
+        for index in range(2, 27):
+            volume.write(log(index, index))
+        held.release.set()
+    assert held.batches == [1, 10, 10, 5]
+
+
+def test_closing_ends_what_is_queued(tmp_path: Path) -> None:
+    volume = SqliteVolume(tmp_path, MEMBER)
+    volume.open()
+    futures = [volume.write(log(index, index)) for index in range(1, 101)]
+    volume.close()
+    volume.close()
+    assert all(future.done() and future.exception() is None for future in futures)
+    assert restored(tmp_path).entries == [*entries(1, 100)]
+
+
+def test_a_queued_write_cannot_be_cancelled(tmp_path: Path) -> None:
+    with closing(SqliteVolume(tmp_path, MEMBER)) as volume:
+        volume.open()
+        future = volume.write(log(1, 1))
+        assert not future.cancel()
+        future.result(timeout=10)
+        volume.write(log(2, 2)).result(timeout=10)
+
+
+def test_a_closed_volume_takes_no_write_until_it_is_opened_again(tmp_path: Path) -> None:
+    volume = SqliteVolume(tmp_path, MEMBER)
+    with pytest.raises(WriteFailed, match="not open"):
+        volume.write(log(1, 1)).result(timeout=10)
+    with closing(volume):
+        volume.open()
+        with pytest.raises(VolumeUnusable, match="already open"):
+            volume.open()
+    with pytest.raises(WriteFailed, match="not open"):
+        volume.write(log(1, 1)).result(timeout=10)
+    with closing(volume):
+        assert volume.open().generation == Generation(2)
+        volume.write(log(1, 1)).result(timeout=10)
