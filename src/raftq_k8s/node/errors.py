@@ -9,7 +9,8 @@ class NotLeader(Exception):
     """This node does not lead; `leader` does, where one is known. Nothing was done."""
 
     def __init__(self, leader: str | None) -> None:
-        super().__init__(f"this node does not lead; ask {leader}" if leader else "this node does not lead, and knows nobody who does")
+        whom = f"ask {leader}" if leader else "nobody is known to lead right now"
+        super().__init__(f"this node does not lead; {whom}")
         self.leader = leader
 
 
@@ -27,3 +28,18 @@ class OutcomeUnknown(Exception):
 
 class NotYet(Exception):
     """A part of the contract that a later release fills. Nothing was done."""
+
+
+class NotStarted(Exception):
+    """`serviceStarted` was not dispatched yet, or this node was stopped. Nothing was done."""
+
+
+class UnknownEvent(ValueError):
+    """No event of that name exists."""
+
+    def __init__(self, event: str) -> None:
+        super().__init__(f"there is no event {event!r}; see RaftEvent for those that exist")
+
+
+class BadMessage(ValueError):
+    """An event was dispatched with a message that does not have the shape of that event. Nothing was done."""

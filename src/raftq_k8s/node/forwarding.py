@@ -1,7 +1,7 @@
 """A command on its way from a follower to the leader, one hop, over the peer's stream.
 
-A forwarded command is sent once. Whoever loses the connection while the answer is out does not know what became of it,
-and says so: `OutcomeUnknown`.
+A forwarded command is sent once. Whoever loses the connection while the answer is out does not know what became of
+it, and says so: `OutcomeUnknown`.
 """
 
 from typing import TypeAlias
@@ -21,7 +21,8 @@ class Forward(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="forwa
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="refused"):
-    """The command provably did nothing. `kind` is one of `not-leader`, `overloaded`, `too-large`."""
+    """The command provably did nothing. `kind` is one of `not-leader`, `overloaded`, `too-large`, `malformed`; and
+    `no-leader`, which never travels: the time of whoever asked ran out before anybody was found to ask."""
 
     kind: str
 

@@ -1,0 +1,315 @@
+"""What nodes say to each other, as the JSON-compatible dicts that the bus carries.
+
+Four kinds of message exist, and an application wires four channels once: so whatever nodes have to say rides on one
+of the four as a field of it.
+
+| event          | payload of the contract | rides on it                                                            |
+| -------------- | ----------------------- | ---------------------------------------------------------------------- |
+| `voteRequest`  | candidate, term         | `vote`: a request for a vote; `hello`: who asks to be listened to      |
+| `voteResponse` | voter, term, granted    | `vote`; `hello`: who answers a hello, with `refusal` where not granted |
+| `syncData`     | node, term, data        | `append`, whose entries are `data`; `forwarded`: a command's outcome   |
+| `dataResponse` | node, term, success     | `append`; `forward`: a command for the leader                          |
+
+Each also has `destination` and `timeout`, which is all that a transport needs, and `sender`: which process of which
+member of which cluster speaks. Bytes are base64. What a stranger sent is checked here for its shape; what it says is
+the core's business.
+"""
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from raftq_k8s.node.errors import BadMessage
+from raftq_k8s.node.events import RaftEvent, RaftNode
+from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome
+from raftq_k8s.node.transport import Wire
+from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Refusal
+from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryKind, VoteRequest, VoteResponse
+from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Index, MemberId, Milliseconds, Term
+
+_HIGHEST = 1 << 62
+_Count: TypeAlias = Annotated[int, Meta(ge=0, le=_HIGHEST)]
+
+
+class Greeting(msgspec.Struct, frozen=True):
+    """A hello that asks for an answer."""
+
+    hello: Hello
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The answer to a hello: one's own, and whether the other is listened to."""
+
+    hello: Hello
+    refusal: Refusal | None
+
+
+Spoken: TypeAlias = Wire | Greeting | Verdict
+
+
+class _Part(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    pass
+
+
+class _Sender(_Part, frozen=True):
+    cluster: ClusterId | None
+    incarnation: Incarnation
+    generation: Annotated[Generation, Meta(ge=0, le=_HIGHEST)]
+    boot: BootId
+
+
+class _HelloPart(_Part, frozen=True):
+    protocol_min: _Count
+    protocol_max: _Count
+    birth: BirthRecord | None
+    http_address: str
+
+
+class _VoteAsked(_Part, frozen=True):
+    incarnation: Incarnation
+    last_index: _Count
+    last_term: _Count
+    pre_vote: bool
+
+
+class _VoteAnswered(_Part, frozen=True):
+    pre_vote: bool
+    window_left: Milliseconds
+
+
+class _AppendAsked(_Part, frozen=True):
+    round: _Count
+    previous_index: _Count
+    previous_term: _Count
+    commit: _Count
+
+
+class _AppendAnswered(_Part, frozen=True):
+    round: _Count
+    index: _Count
+    hint_index: _Count
+    hint_term: _Count
+    window: Milliseconds
+
+
+class _ForwardPart(_Part, frozen=True):
+    ticket: _Count
+    command: bytes
+
+
+class _ForwardedPart(_Part, frozen=True):
+    ticket: _Count
+    outcome: Outcome
+
+
+class _Envelope(_Part, frozen=True, kw_only=True):
+    destination: RaftNode
+    timeout: Milliseconds
+    sender: _Sender
+    term: _Count
+
+
+class _VoteRequest(_Envelope, frozen=True, kw_only=True):
+    candidate: MemberId
+    vote: _VoteAsked | None = None
+    hello: _HelloPart | None = None
+
+
+class _VoteResponse(_Envelope, frozen=True, kw_only=True):
+    voter: MemberId
+    granted: bool
+    vote: _VoteAnswered | None = None
+    hello: _HelloPart | None = None
+    refusal: Refusal | None = None
+
+
+class _SyncData(_Envelope, frozen=True, kw_only=True):
+    node: MemberId
+    data: list[tuple[Annotated[Term, Meta(ge=0, le=_HIGHEST)], EntryKind, bytes]]
+    """The entries after the previous one: term, kind, command."""
+    append: _AppendAsked | None = None
+    forwarded: _ForwardedPart | None = None
+
+
+class _DataResponse(_Envelope, frozen=True, kw_only=True):
+    node: MemberId
+    success: bool
+    append: _AppendAnswered | None = None
+    forward: _ForwardPart | None = None
+
+
+_PAYLOADS: dict[RaftEvent, type[_VoteRequest | _VoteResponse | _SyncData | _DataResponse]] = {
+    RaftEvent.VOTE_REQUEST: _VoteRequest,
+    RaftEvent.VOTE_RESPONSE: _VoteResponse,
+    RaftEvent.SYNC_DATA: _SyncData,
+    RaftEvent.DATA_RESPONSE: _DataResponse,
+}
+
+
+def encode(
+    sender: Identity, spoken: Spoken, term: Term, destination: RaftNode, timeout_ms: Milliseconds
+) -> tuple[RaftEvent, dict[str, object]]:
+    """`term` is the sender's; a message of the core says its own instead."""
+    event, payload = _payload(sender, spoken, term, destination, timeout_ms)
+    message: dict[str, object] = msgspec.to_builtins(payload)
+    return event, message
+
+
+def _payload(
+    sender: Identity, spoken: Spoken, term: Term, destination: RaftNode, timeout: Milliseconds
+) -> tuple[RaftEvent, _Envelope]:
+    me = sender.member
+    who = _Sender(sender.cluster, sender.incarnation, sender.generation, sender.boot)
+    match spoken:
+        case VoteRequest(term=own, incarnation=incarnation, last_index=index, last_term=last, pre_vote=pre_vote):
+            asked = _VoteAsked(incarnation, index, last, pre_vote)
+            return RaftEvent.VOTE_REQUEST, _VoteRequest(
+                destination=destination, timeout=timeout, sender=who, term=own, candidate=me, vote=asked
+            )
+        case Greeting(hello):
+            return RaftEvent.VOTE_REQUEST, _VoteRequest(
+                destination=destination, timeout=timeout, sender=who, term=term, candidate=me, hello=_of_hello(hello)
+            )
+        case VoteResponse(term=own, granted=granted, pre_vote=pre_vote, window_left=window_left):
+            return RaftEvent.VOTE_RESPONSE, _VoteResponse(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=own,
+                voter=me,
+                granted=granted,
+                vote=_VoteAnswered(pre_vote, window_left),
+            )
+        case Verdict(hello, refusal):
+            return RaftEvent.VOTE_RESPONSE, _VoteResponse(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=term,
+                voter=me,
+                granted=refusal is None,
+                hello=_of_hello(hello),
+                refusal=refusal,
+            )
+        case AppendEntries(term=own, entries=entries):
+            return RaftEvent.SYNC_DATA, _SyncData(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=own,
+                node=me,
+                data=[(entry.term, entry.kind, entry.command) for entry in entries],
+                append=_AppendAsked(spoken.round, spoken.previous_index, spoken.previous_term, spoken.commit),
+            )
+        case Forwarded(ticket=ticket, outcome=outcome):
+            return RaftEvent.SYNC_DATA, _SyncData(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=term,
+                node=me,
+                data=[],
+                forwarded=_ForwardedPart(ticket, outcome),
+            )
+        case AppendResponse(term=own, success=success):
+            return RaftEvent.DATA_RESPONSE, _DataResponse(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=own,
+                node=me,
+                success=success,
+                append=_AppendAnswered(spoken.round, spoken.index, spoken.hint_index, spoken.hint_term, spoken.window),
+            )
+        case Forward(ticket=ticket, command=command):
+            return RaftEvent.DATA_RESPONSE, _DataResponse(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=term,
+                node=me,
+                success=True,
+                forward=_ForwardPart(ticket, command),
+            )
+
+
+def _of_hello(hello: Hello) -> _HelloPart:
+    return _HelloPart(hello.protocol_min, hello.protocol_max, hello.birth, hello.http_address)
+
+
+def decode(event: RaftEvent, message: object) -> tuple[Identity, MemberId, Spoken]:
+    """Who speaks, to whom, and what. Raises `BadMessage`."""
+    try:
+        payload = msgspec.convert(message, _PAYLOADS[event])
+    except (msgspec.ValidationError, ValueError, RecursionError) as error:
+        raise BadMessage(f"not a message of {event}: {error}") from None
+    who, destination = payload.sender, payload.destination.id
+    name = _speaker(payload)
+    sender = Identity(who.cluster, name, who.incarnation, who.generation, who.boot)
+    return sender, destination, _spoken(sender, destination, payload)
+
+
+def _speaker(payload: _VoteRequest | _VoteResponse | _SyncData | _DataResponse) -> MemberId:
+    match payload:
+        case _VoteRequest():
+            return payload.candidate
+        case _VoteResponse():
+            return payload.voter
+        case _SyncData() | _DataResponse():
+            return payload.node
+
+
+def _spoken(
+    sender: Identity, me: MemberId, payload: _VoteRequest | _VoteResponse | _SyncData | _DataResponse
+) -> Spoken:
+    name, term = sender.member, Term(payload.term)
+    match payload:
+        case _VoteRequest(vote=_VoteAsked() as asked):
+            return VoteRequest(
+                name, me, term, asked.incarnation, Index(asked.last_index), Term(asked.last_term), asked.pre_vote
+            )
+        case _VoteRequest(hello=_HelloPart() as hello):
+            return Greeting(_to_hello(sender, hello))
+        case _VoteResponse(vote=_VoteAnswered() as answered):
+            return VoteResponse(name, me, term, payload.granted, answered.pre_vote, answered.window_left)
+        case _VoteResponse(hello=_HelloPart() as hello):
+            return Verdict(_to_hello(sender, hello), payload.refusal)
+        case _SyncData(append=_AppendAsked() as append):
+            first = append.previous_index + 1
+            entries = tuple(
+                Entry(Index(first + offset), entry_term, kind, command)
+                for offset, (entry_term, kind, command) in enumerate(payload.data)
+            )
+            return AppendEntries(
+                name,
+                me,
+                term,
+                append.round,
+                Index(append.previous_index),
+                Term(append.previous_term),
+                Index(append.commit),
+                entries,
+            )
+        case _SyncData(forwarded=_ForwardedPart() as forwarded):
+            return Forwarded(name, me, forwarded.ticket, forwarded.outcome)
+        case _DataResponse(append=_AppendAnswered() as appended):
+            return AppendResponse(
+                name,
+                me,
+                term,
+                appended.round,
+                payload.success,
+                Index(appended.index),
+                Index(appended.hint_index),
+                Term(appended.hint_term),
+                appended.window,
+            )
+        case _DataResponse(forward=_ForwardPart() as forward):
+            return Forward(name, me, forward.ticket, forward.command)
+        case _:
+            raise BadMessage(f"a message of {sender.member} that carries nothing known")
+
+
+def _to_hello(sender: Identity, part: _HelloPart) -> Hello:
+    return Hello(part.protocol_min, part.protocol_max, sender, part.birth, part.http_address)

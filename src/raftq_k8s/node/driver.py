@@ -1,0 +1,420 @@
+"""One node as a pure machine: it decides in which order things are persisted, sent, applied and answered.
+
+It takes no part while it belongs to no cluster (*unborn*): then it only greets, until a birth record is decided or
+adopted and synced; from there on it is a *member* and drives the consensus core and the document. Whoever runs it
+(asyncio in `runtime.py`, a simulator elsewhere) calls a door when something happened, and then carries out
+`next_actions` until there are none: first the write is handed to the volume, then the messages leave, and what was
+committed is applied when the next actions are asked for. Nothing is resolved that is not committed and applied here.
+Commands and their fates are `submissions.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused
+from raftq_k8s.node.notes import of_greeting, of_standing
+from raftq_k8s.node.status import NodeStatus, RaftRole
+from raftq_k8s.node.submissions import Submission, Submissions, Token
+from raftq_k8s.node.transport import Wire
+from raftq_k8s.raft import output
+from raftq_k8s.raft.birth import Birth, BirthRule
+from raftq_k8s.raft.consensus import Consensus, NotLeader, Overloaded
+from raftq_k8s.raft.membership import BirthRecord, Hello, Identity
+from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind
+from raftq_k8s.raft.output import Accepted, Output, Standing
+from raftq_k8s.raft.persistence import HardState, Receipt, Restored, Write
+from raftq_k8s.raft.settings import Settings
+from raftq_k8s.raft.types import NO_INDEX, NO_TERM, BootId, ClusterId, Index, Instant, MemberId, Term
+from raftq_k8s.state.document import Document
+
+PROTOCOL = 1
+"""The only version of the protocol that this release speaks."""
+
+
+class BirthReceipt(msgspec.Struct, frozen=True):
+    """Names the one write of an unborn node: its birth record."""
+
+
+Written: TypeAlias = Receipt | BirthReceipt
+
+NOBODY = Standing("follower", NO_TERM, None, established=False)
+"""How a node stands that takes no part yet."""
+
+_ROLES = {
+    "follower": RaftRole.FOLLOWER,
+    "pre-candidate": RaftRole.FOLLOWER,
+    "candidate": RaftRole.CANDIDATE,
+    "leader": RaftRole.LEADER,
+}
+
+
+def role_of(standing: Standing) -> RaftRole:
+    return _ROLES[standing.role]
+
+
+class Actions(msgspec.Struct):
+    """To be carried out in the order of the fields."""
+
+    write: tuple[Written, Write] | None = None
+    """Call `persisted` with the receipt when it is on stable storage. A write that fails is final: stop the node."""
+    announce: bool = False
+    """This node's hello changed."""
+    messages: dict[MemberId, list[Wire]] = msgspec.field(default_factory=dict)
+    greetings: tuple[Accepted | output.Refused, ...] = ()
+    resolved: list[tuple[Token, Outcome]] = msgspec.field(default_factory=list)
+    standing: Standing | None = None
+    """Set when it changed."""
+    notes: list[str] = msgspec.field(default_factory=list)
+    """Sentences for a log."""
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.write
+            or self.announce
+            or self.messages
+            or self.greetings
+            or self.resolved
+            or self.standing
+            or self.notes
+        )
+
+
+class Node(msgspec.Struct, frozen=True):
+    """What is given to a node at its start and stays."""
+
+    restored: Restored
+    boot: BootId
+    rule: BirthRule
+    cluster: ClusterId
+    """The id of a cluster that this node founds, if it does."""
+    settings: Settings
+    seed: int
+    http_address: str
+    largest_command: int
+
+
+class _Unborn:
+    def __init__(self, birth: Birth) -> None:
+        self.birth = birth
+        self.record_handed_over = False
+        self.said = ""
+
+    @property
+    def waiting_for(self) -> str:
+        return (
+            self.birth.waiting_for if self.birth.record is None else "waiting for the birth record to be on the volume"
+        )
+
+
+class Driver:
+    def __init__(self, node: Node, document: Document, connected: Callable[[MemberId], bool], now: Instant) -> None:
+        """`connected`: whether a message to that peer has a connection to leave by, right now."""
+        restored = node.restored
+        cluster = restored.birth.cluster if restored.birth is not None else None
+        self.identity = Identity(cluster, restored.member, restored.incarnation, restored.generation, node.boot)
+        self.standing = NOBODY
+        self.caught_up = False
+        self._node = node
+        self._document = document
+        self._connected = connected
+        self._record: BirthRecord | None = restored.birth
+        self._submissions = Submissions(restored.member, node.largest_command, first_ticket=node.seed % (1 << 31) << 20)
+        self._paused_until: Instant = now
+        self._observed_term = NO_TERM
+        self._hellos: dict[MemberId, Hello] = {}
+        self._http_addresses = {restored.member: node.http_address}
+        self._greeted: list[Accepted | output.Refused] = []
+        self._refusals: dict[MemberId, str] = {}
+        self._announce = False
+        self._notes: list[str] = []
+        self._to_apply: tuple[Entry, ...] = ()
+        self._applied_index = NO_INDEX
+        self._applied_term = NO_TERM
+        self._leader_commit: tuple[Term, Index] = (NO_TERM, NO_INDEX)
+        self._leaderless_since: Instant | None = now
+        self._ignored: dict[str, int] = {}
+        self._phase: _Unborn | Consensus
+        if restored.birth is None:
+            self._phase = _Unborn(Birth(self.identity, node.rule, node.cluster, Term(1)))
+        else:
+            self._phase = Consensus(self.identity, restored, node.settings, node.seed, now)
+
+    # ---------------------------------------------------------------------------------------------------------- doors
+
+    def hello(self) -> Hello:
+        return Hello(PROTOCOL, PROTOCOL, self.identity, self._record, self._node.http_address)
+
+    def greet(self, hello: Hello, now: Instant) -> None:
+        """The verdict comes with some later actions: mostly at once, else when what it rests on is synced."""
+        identity = hello.identity
+        self._hellos[identity.member] = hello
+        match self._phase:
+            case Consensus() as consensus:
+                consensus.step(hello, now)
+            case _Unborn() as unborn:
+                refusal = unborn.birth.greet(hello)
+                self._greeted.append(Accepted(identity) if refusal is None else output.Refused(identity, refusal))
+
+    def receive(self, sender: Identity, messages: Sequence[Wire], now: Instant) -> None:
+        match self._phase:
+            case Consensus() as consensus if consensus.recognises(sender):
+                for message in messages:
+                    if message.source != sender.member or message.destination != self.identity.member:
+                        self.ignore("misaddressed")
+                    else:
+                        self._receive(consensus, message, now)
+            case Consensus():
+                self.ignore("stranger")
+            case _Unborn():
+                self.ignore("unborn")
+
+    def lost(self, peer: MemberId, now: Instant) -> None:
+        self._submissions.lost(peer)
+        self._hellos.pop(peer, None)
+        match self._phase:
+            case Consensus() as consensus:
+                consensus.peer_lost(peer, now)
+            case _Unborn() as unborn:
+                unborn.birth.lost(peer)
+
+    def submit(self, submissions: Sequence[Submission]) -> None:
+        """Commands from here; each ends in exactly one of the `resolved`."""
+        self._submissions.admit(submissions)
+
+    def tick(self, now: Instant) -> None:
+        if isinstance(self._phase, Consensus):
+            self._phase.tick(now)
+
+    def persisted(self, written: Written, now: Instant) -> None:
+        match self._phase, written:
+            case _Unborn() as unborn, BirthReceipt():
+                self._become_member(unborn, now)
+            case Consensus() as consensus, int():
+                consensus.persisted(written, now)
+            case _:
+                raise ValueError(f"{written} was never given in this phase")
+
+    def observe_term(self, term: Term, now: Instant) -> None:
+        self._observed_term = max(self._observed_term, term)
+        if isinstance(self._phase, Consensus):
+            self._phase.observe_term(term, now)
+
+    def ignore(self, kind: str) -> None:
+        """Count what is not listened to."""
+        self._ignored[kind] = self._ignored.get(kind, 0) + 1
+
+    def end(self) -> list[tuple[Token, Outcome]]:
+        """This node stops for good: what its callers can still be told."""
+        self._submissions.end()
+        return self._submissions.take_resolved()
+
+    @property
+    def wake_at(self) -> Instant:
+        """When to call `tick` and ask for actions, if nothing else happens before."""
+        wakes = []
+        if isinstance(self._phase, Consensus):
+            wakes.append(self._phase.wake_at)
+        deadline = self._submissions.next_deadline
+        if deadline is not None:
+            wakes.append(deadline)
+            if self._submissions.anything_to_place and self._route() is not None:
+                wakes.append(self._paused_until)
+        return min(wakes, default=float("inf"))
+
+    # -------------------------------------------------------------------------------------------------------- actions
+
+    def next_actions(self, now: Instant) -> Actions | None:
+        """What is to be done now; `None` when nothing is. To be asked for again until then."""
+        self._apply()
+        self._submissions.expire(now)
+        match self._phase:
+            case Consensus() as consensus:
+                actions = Actions()
+                self._place(consensus, actions, now)
+                self._take(consensus.take_output(), actions)
+                self._note_standing(consensus.standing, actions, now)
+            case _Unborn() as unborn:
+                actions = self._of_unborn(unborn)
+        for answer in self._submissions.take_answers():
+            actions.messages.setdefault(answer.destination, []).append(answer)
+        if self._greeted:
+            actions.greetings = (*self._greeted, *actions.greetings)
+            self._greeted = []
+        actions.announce, self._announce = self._announce, False
+        actions.resolved = self._submissions.take_resolved()
+        for verdict in actions.greetings:
+            self._note_greeting(verdict)
+        actions.notes, self._notes = self._notes, []
+        return actions or None
+
+    def _apply(self) -> None:
+        committed, self._to_apply = self._to_apply, ()
+        if not committed:
+            return
+        for entry in committed:
+            command = entry.kind == EntryKind.COMMAND
+            result = self._document.apply(entry.index, entry.command) if command else None
+            self._submissions.committed(entry.index, entry.term, result)
+        self._applied_index, self._applied_term = committed[-1].index, committed[-1].term
+        assert isinstance(self._phase, Consensus)
+        self._phase.applied(self._applied_index)
+        self._note_progress()
+
+    def _take(self, out: Output, actions: Actions) -> None:
+        if out.receipt is not None and out.write is not None:
+            actions.write = (out.receipt, out.write)
+        for message in out.messages:
+            actions.messages.setdefault(message.destination, []).append(message)
+        actions.greetings = out.greetings
+        self._to_apply = out.committed
+
+    # ----------------------------------------------------------------------------------------------------- being born
+
+    def _of_unborn(self, unborn: _Unborn) -> Actions:
+        record = unborn.birth.record
+        if unborn.said != unborn.waiting_for:
+            unborn.said = unborn.waiting_for
+            self._notes.append(unborn.said)
+        if record is None or unborn.record_handed_over:
+            return Actions()
+        unborn.record_handed_over = True
+        return Actions(write=(BirthReceipt(), Write(birth=record)))
+
+    def _become_member(self, unborn: _Unborn, now: Instant) -> None:
+        record = unborn.birth.record
+        assert record is not None  # its write was handed over
+        blank = self.identity
+        restored = Restored(blank.member, blank.incarnation, blank.generation, record, HardState(), [])
+        self._record = record
+        self.identity = msgspec.structs.replace(self.identity, cluster=record.cluster)
+        consensus = Consensus(self.identity, restored, self._node.settings, self._node.seed, now)
+        self._phase = consensus
+        for hello in self._hellos.values():
+            consensus.step(hello, now)  # who greeted the unborn node need not greet again
+        consensus.observe_term(self._observed_term, now)
+        self._announce = True
+        self._notes.append(f"member of cluster {record.cluster}, with {', '.join(consensus.voters)}")
+
+    # ------------------------------------------------------------------------------------------------------- commands
+
+    def _receive(self, consensus: Consensus, message: Wire, now: Instant) -> None:
+        match message:
+            case Forward():
+                self._submissions.admit_forward(message)
+            case Forwarded():
+                if self._submissions.answered(message):
+                    self._paused_until = now + self._node.settings.heartbeat  # it will take them a moment to agree
+            case _:
+                consensus.step(message, now)
+                if isinstance(message, AppendEntries) and self._leads(consensus, message):
+                    self._leader_commit = (message.term, message.commit)
+                    self._note_progress()
+
+    def _route(self) -> MemberId | None:
+        """Who takes commands now: this node, or a leader that can be reached."""
+        leader = self.standing.leader
+        if leader is None or leader == self.identity.member or self._connected(leader):
+            return leader
+        return None
+
+    def _place(self, consensus: Consensus, actions: Actions, now: Instant) -> None:
+        if not self._submissions.anything_to_place:
+            return
+        leader = consensus.standing.leader
+        if leader == self.identity.member:
+            self._propose(consensus, now)
+            return
+        self._submissions.refuse_arrived()
+        if leader is not None and now >= self._paused_until and self._connected(leader):
+            forwards: list[Wire] = list(self._submissions.forward_all(leader))
+            if forwards:
+                actions.messages[leader] = forwards
+
+    def _propose(self, consensus: Consensus, now: Instant) -> None:
+        batch = self._submissions.take_all()
+        try:
+            term, first = consensus.propose([command for _, command in batch], now)
+        except NotLeader:
+            self._submissions.put_back(batch)
+        except Overloaded:
+            for origin, _ in batch:
+                self._submissions.resolve(origin, Refused("overloaded"))
+        else:
+            self._submissions.proposed(batch, term, first)
+
+    # --------------------------------------------------------------------------------------------------- what is seen
+
+    def _leads(self, consensus: Consensus, append: AppendEntries) -> bool:
+        standing = consensus.standing
+        return standing.leader == append.source and standing.term == append.term
+
+    def _note_progress(self) -> None:
+        """Caught up: applied is what a leader called committed, and an entry of its own term is among it, for before
+        that a new leader does not know itself how much is."""
+        term, index = self._leader_commit
+        if self.standing.established:
+            term, index = self.standing.term, self._applied_index
+        if self._applied_term == term != NO_TERM and self._applied_index >= index:
+            self.caught_up = True
+
+    def _note_standing(self, standing: Standing, actions: Actions, now: Instant) -> None:
+        if standing == self.standing:
+            return
+        note = of_standing(self.identity.member, self.standing, standing)
+        if note:
+            self._notes.append(note)
+        if standing.leader is not None:
+            self._leaderless_since = None
+        elif self._leaderless_since is None:
+            self._leaderless_since = now
+        self._paused_until = now
+        self.standing = actions.standing = standing
+        self._note_progress()
+
+    def _note_greeting(self, verdict: Accepted | output.Refused) -> None:
+        """A refusal is said once, not at each of the peer's tries."""
+        member = verdict.identity.member
+        hello = self._hellos.get(member)
+        if isinstance(verdict, Accepted) and hello is not None and hello.identity == verdict.identity:
+            self._http_addresses[member] = hello.http_address
+        kind = verdict.refusal.kind if isinstance(verdict, output.Refused) else ""
+        if self._refusals.get(member, "") != kind:
+            self._refusals[member] = kind
+            self._notes.append(of_greeting(verdict))
+
+    def status(self, now: Instant) -> NodeStatus:
+        standing = self.standing
+        since = self._leaderless_since
+        leader_http = self._http_addresses.get(standing.leader) if standing.leader is not None else None
+        unborn = self._phase if isinstance(self._phase, _Unborn) else None
+        consensus = self._phase if isinstance(self._phase, Consensus) else None
+        voters = consensus.voters if consensus else ()
+        return NodeStatus(
+            member=self.identity.member,
+            cluster=self.identity.cluster,
+            waiting_for=unborn.waiting_for if unborn is not None else None,
+            role=role_of(standing),
+            term=standing.term,
+            leader=standing.leader,
+            established=standing.established,
+            leader_http=leader_http or None,
+            caught_up=self.caught_up,
+            leaderless_ms=0.0 if since is None else now - since,
+            quorum_left_ms=_left(consensus.quorum_until if consensus else None, now),
+            lease_left_ms=_left(consensus.lease_until if consensus else None, now),
+            commit_index=consensus.commit_index if consensus else NO_INDEX,
+            applied_index=self._applied_index,
+            last_index=consensus.last_index if consensus else NO_INDEX,
+            voters=voters,
+            connected=tuple(voter for voter in voters if self._connected(voter)),
+            elections=consensus.elections if consensus else {},
+            leader_changes=consensus.leader_changes if consensus else 0,
+            ignored_messages={**self._ignored, **(consensus.ignored if consensus else {})},
+            proposals=dict(self._submissions.counts),
+        )
+
+
+def _left(until: Instant | None, now: Instant) -> float:
+    return 0.0 if until is None else max(0.0, until - now)

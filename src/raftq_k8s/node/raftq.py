@@ -1,0 +1,339 @@
+"""`Raftq`: one node of a cluster, as the contract has it, and a little beyond.
+
+An application wires it up by events: it dispatches what happened, and listens to what it has to know or to carry to
+other nodes. With a `transport` of its own a node carries its messages itself, and the bus is left with the
+application's events.
+"""
+
+import asyncio
+import logging
+import secrets
+from typing import Any, TypeVar
+
+import msgspec
+
+from raftq_k8s.node import options as sizing
+from raftq_k8s.node.bus import Bus, Listener, Unsubscribe
+from raftq_k8s.node.bus_transport import BusTransport
+from raftq_k8s.node.driver import NOBODY, Driver, Node, role_of
+from raftq_k8s.node.errors import BadMessage, NoLeader, NotLeader, NotStarted, NotYet, TooLarge, UnknownEvent
+from raftq_k8s.node.events import SENT_AS, RaftEvent, RaftNode
+from raftq_k8s.node.options import RaftqOptions
+from raftq_k8s.node.runtime import Clock, Runtime, boottime
+from raftq_k8s.node.status import NodeStatus, RaftRole
+from raftq_k8s.node.transport import Transport
+from raftq_k8s.raft.birth import BirthRule
+from raftq_k8s.raft.output import Standing
+from raftq_k8s.raft.persistence import Restored
+from raftq_k8s.raft.types import NO_INDEX, NO_TERM, BootId, ClusterId, MemberId, Term
+from raftq_k8s.state import commands
+from raftq_k8s.state.commands import Command, Replace, Result, TooBig
+from raftq_k8s.state.document import Document
+from raftq_k8s.state.json_text import NotJson, document_text
+from raftq_k8s.storage.volume import Volume
+
+_REPLICATION_PATIENCE = 10
+"""So many of the longest election times `replicateData` waits to be committed."""
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+
+class _Started(msgspec.Struct):
+    node: RaftNode
+
+
+class _Crashed(msgspec.Struct):
+    reason: str = ""
+
+
+class _Acknowledged(msgspec.Struct):
+    id: MemberId
+    time: int | float = 0
+    leave: bool = False
+
+
+class Raftq:
+    def __init__(
+        self,
+        options: RaftqOptions,
+        *,
+        volume: Volume | None = None,
+        transport: Transport | None = None,
+        birth: BirthRule | None = None,
+        http_address: str = "",
+        document_limit_bytes: int = 64 << 20,
+        clock: Clock = boottime,
+    ) -> None:
+        """`birth` overrides what `options.bootstrap` says of founding a cluster. Without a `transport` the messages of
+        this node are events, for the application to carry."""
+        if options.persist_agent is not None:
+            raise NotYet(
+                "a persist agent is not supported yet: pass volume=SqliteVolume(directory, member) of "
+                "raftq_k8s.storage.sqlite instead"
+            )
+        if volume is None:
+            raise ValueError(
+                "a node needs stable storage: pass volume=SqliteVolume(directory, member) of raftq_k8s.storage.sqlite, "
+                "or MemoryVolume(member) of raftq_k8s.storage.memory for a trial that may forget everything"
+            )
+        self.document = Document(document_limit_bytes)
+        """The applied state, to read."""
+        self._options = options
+        self._volume = volume
+        self._birth = birth
+        self._http_address = http_address
+        self._clock = clock
+        self._bus = Bus()
+        self._bus_transport: BusTransport | None = None
+        if transport is None:
+            self._bus_transport = BusTransport(
+                options, emit=self._bus.emit, term=lambda: self.standing().term, note=self.noted, clock=clock
+            )
+            self._transport: Transport = self._bus_transport
+            self._sizing = sizing.for_bus(options)
+        else:
+            self._transport = transport
+            self._sizing = sizing.for_stream(options)
+        self._nodes: dict[MemberId, RaftNode] = {}
+        self._node: RaftNode | None = None
+        self._runtime: Runtime | None = None
+        self._stopped = False
+        self._role = RaftRole.FOLLOWER
+        self._failure: asyncio.Future[None] | None = None
+
+    # ------------------------------------------------------------------------------------------------------- contract
+
+    def get_leader(self) -> MemberId | None:
+        return self.standing().leader
+
+    def get_role(self) -> RaftRole:
+        return role_of(self.standing())
+
+    def get_node(self) -> RaftNode:
+        if self._node is None:
+            raise NotStarted("this node has no name before serviceStarted is dispatched")
+        return self._node
+
+    def get_followers(self) -> list[RaftNode]:
+        """The other nodes that are known to be there."""
+        return [node for node in self._nodes.values() if node.time]
+
+    def get_data(self) -> Any:
+        """The committed document, decoded."""
+        return msgspec.json.decode(self.document.whole()[0])
+
+    def subscribe(self, event: RaftEvent | str, listener: Listener) -> Unsubscribe:
+        """Call `listener` with the message of every such event, until the returned function is called. An ordinary
+        function must not block; a coroutine function may take its time, and hears less then."""
+        return self._bus.subscribe(_known(event), listener)
+
+    async def dispatch(self, event: RaftEvent | str, message: Any = None) -> None:
+        """Tell the node what happened, and await every listener of that event.
+
+        Raises `BadMessage` or `UnknownEvent` for what the application got wrong. What another node got wrong is counted
+        and ignored.
+        """
+        known = _known(event)
+        match known:
+            case RaftEvent.SERVICE_STARTED:
+                await self._start(_shaped(message, _Started, known).node)
+            case RaftEvent.SERVICE_CRASHED:
+                self.noted(f"the service ends: {_shaped(message, _Crashed, known).reason}")
+                await self._stop()
+            case RaftEvent.REPLICATE_DATA:
+                await self._replicate(message)
+            case RaftEvent.ACK_NODE:
+                self._acknowledge(_shaped(message, _Acknowledged, known))
+            case (
+                RaftEvent.VOTE_REQUEST_RECEIVED
+                | RaftEvent.VOTE_RESPONSE_RECEIVED
+                | RaftEvent.DATA_RECEIVED
+                | RaftEvent.DATA_RESPONSE_RECEIVED
+            ):
+                self._receive(SENT_AS[known], message)
+            case _:
+                pass  # one that goes out: the application's own business
+        await self._bus.dispatch(known, message)
+
+    async def destroy(self) -> None:
+        """Stop for good: no more events, connections or timers, and the volume is let go."""
+        await self._stop()
+        self._bus.close()
+
+    # ------------------------------------------------------------------------------------------------------ beyond it
+
+    def status(self) -> NodeStatus:
+        return _unstarted() if self._runtime is None else self._runtime.status()
+
+    def standing(self) -> Standing:
+        return NOBODY if self._runtime is None else self._runtime.standing
+
+    async def next_standing(self, seen: Standing) -> Standing:
+        """The latest that differs from `seen`: now, or as soon as one does."""
+        return await self._running().next_standing(seen)
+
+    async def submit(self, command: Command, timeout_s: float) -> Result:
+        """Have a command committed, by whoever leads, and return what it did. Values have passed `state/json_text.py`.
+
+        Raises `NoLeader`, `Overloaded`, `TooLarge` or `OutcomeUnknown`; after all but the last, nothing was done.
+        """
+        return await self._running().submit(commands.encode(command), timeout_s)
+
+    def observe_term(self, term: Term) -> None:
+        """A higher term was seen outside of the protocol: lead only above it."""
+        self._running().observe_term(term)
+
+    @property
+    def failure(self) -> "asyncio.Future[None]":
+        """Ends with an exception when this node cannot go on: the process must exit."""
+        if self._failure is None:
+            self._failure = asyncio.get_running_loop().create_future()
+            self._failure.add_done_callback(_retrieve)
+        return self._failure
+
+    # ------------------------------------------------------------------------------------------------ what it is told
+
+    async def _start(self, node: RaftNode) -> None:
+        if self._stopped:
+            raise NotStarted("this node was stopped: make a new Raftq to start again")
+        if self._node is not None:
+            raise BadMessage("serviceStarted was dispatched already")
+        self._node = node
+        self._nodes.pop(node.id, None)
+        restored = await asyncio.to_thread(self._volume.open)
+        try:
+            runtime = self._make_runtime(node, restored)
+            await runtime.start()
+        except BaseException:
+            await self._transport.close()
+            await asyncio.to_thread(self._volume.close)
+            raise
+        self._runtime = runtime
+
+    def _make_runtime(self, node: RaftNode, restored: Restored) -> Runtime:
+        if restored.member != node.id:
+            raise BadMessage(f"serviceStarted names {node.id}, but the volume belongs to {restored.member}")
+        rule = self._birth
+        if rule is None and self._options.bootstrap:
+            rule = BirthRule((*(peer.id for peer in self.get_followers()), node.id), founder=node.id)
+        given = Node(
+            restored=restored,
+            boot=BootId(secrets.token_hex(8)),
+            rule=rule if rule is not None else BirthRule((), founder=None),
+            cluster=ClusterId(secrets.token_hex(8)),
+            settings=self._sizing.settings,
+            seed=secrets.randbits(63),
+            http_address=self._http_address,
+            largest_command=self._sizing.largest_command,
+        )
+        driver = Driver(given, self.document, self._transport.connected, self._clock())
+        return Runtime(driver, self._volume, self._transport, self, self.failure, self._clock)
+
+    async def _stop(self) -> None:
+        self._stopped = True
+        if self._runtime is not None:
+            await self._runtime.stop()
+
+    async def _replicate(self, data: object) -> None:
+        try:
+            text = document_text(msgspec.json.encode(data))
+        except (TypeError, ValueError, RecursionError, NotJson) as error:
+            raise BadMessage(f"replicateData takes what JSON can say: {error}") from None
+        standing = self.standing()
+        if standing.role != "leader":
+            raise NotLeader(standing.leader)
+        patience_s = _REPLICATION_PATIENCE * self._options.maximum_election_time / 1000.0
+        try:
+            result = await self.submit(Replace(text), patience_s)
+        except NoLeader:
+            raise NotLeader(self.get_leader()) from None
+        if isinstance(result, TooBig):
+            raise TooLarge(f"the document would pass its bound of {result.limit_bytes} bytes")
+
+    def _acknowledge(self, node: _Acknowledged) -> None:
+        if node.leave:
+            raise NotYet(f"{node.id} cannot leave for good yet: members can't be removed in this release")
+        if self._node is not None and node.id == self._node.id:
+            return
+        seen = self._nodes[node.id] = RaftNode(node.id, node.time)
+        if self._bus_transport is None:
+            return
+        if node.time:
+            self._bus_transport.sighted(seen)
+        else:
+            self._bus_transport.away(node.id)
+
+    def _receive(self, event: RaftEvent, message: object) -> None:
+        if self._bus_transport is None:
+            raise BadMessage("this node has a transport of its own: its messages do not travel by events")
+        if self._runtime is None:
+            return  # others are up already; they will ask again
+        try:
+            self._bus_transport.receive(event, message)
+        except BadMessage as error:
+            self._runtime.ignore("malformed")
+            _log.debug("ignored: %s", error)
+
+    def _running(self) -> Runtime:
+        if self._runtime is None:
+            raise NotStarted("serviceStarted was not dispatched yet")
+        return self._runtime
+
+    # -------------------------------------------------------------------------------------------------- what it tells
+
+    def noted(self, sentence: str) -> None:
+        self._bus.emit(RaftEvent.LOG, {"message": sentence})
+
+    def standing_changed(self, standing: Standing) -> None:
+        role = role_of(standing)
+        if role != self._role:
+            self._role = role
+            self._bus.emit(RaftEvent.ROLE_CHANGED, role)
+
+
+def _known(event: str) -> RaftEvent:
+    try:
+        return RaftEvent(event)
+    except ValueError:
+        raise UnknownEvent(event) from None
+
+
+def _shaped(message: object, shape: type[_T], event: RaftEvent) -> _T:
+    try:
+        return msgspec.convert(message, shape, from_attributes=True)
+    except msgspec.ValidationError as error:
+        raise BadMessage(f"{event}: {error}") from None
+
+
+def _retrieve(failure: "asyncio.Future[None]") -> None:
+    """The failure was logged already; nobody has to have looked at it."""
+    if not failure.cancelled():
+        failure.exception()
+
+
+def _unstarted() -> NodeStatus:
+    return NodeStatus(
+        member=MemberId(""),
+        cluster=None,
+        waiting_for="waiting for serviceStarted to be dispatched",
+        role=RaftRole.FOLLOWER,
+        term=NO_TERM,
+        leader=None,
+        established=False,
+        leader_http=None,
+        caught_up=False,
+        leaderless_ms=0.0,
+        quorum_left_ms=0.0,
+        lease_left_ms=0.0,
+        commit_index=NO_INDEX,
+        applied_index=NO_INDEX,
+        last_index=NO_INDEX,
+        voters=(),
+        connected=(),
+        elections={},
+        leader_changes=0,
+        ignored_messages={},
+        proposals={},
+    )

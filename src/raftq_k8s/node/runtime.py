@@ -1,0 +1,296 @@
+"""Runs the driver on asyncio: its clock, its timer, its volume, its transport. It has no opinions.
+
+Everything that happens is put in a row and looked at once a turn of the loop: what arrived from peers, which writes
+ended, what callers submitted, whether it is time. So a batch grows by itself while the loop or the disk is busy: one
+proposal, one write and one frame a peer for all of it, and no task for any. Writes end on the thread of the storage;
+however many end together, the loop is woken once.
+
+A failed write, or an exception out of the driver, is final: the node takes no further part, `failure` ends with it,
+and the process is expected to exit.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from itertools import count
+from typing import Protocol, TypeAlias, TypeVar
+
+from raftq_k8s.node import errors
+from raftq_k8s.node.driver import Actions, Driver, Written
+from raftq_k8s.node.forwarding import Outcome, Refused, Unknown
+from raftq_k8s.node.status import NodeStatus
+from raftq_k8s.node.submissions import Submission, Token
+from raftq_k8s.node.transport import Transport, Wire
+from raftq_k8s.raft.membership import Hello, Identity, Refusal
+from raftq_k8s.raft.output import Accepted, Standing
+from raftq_k8s.raft.types import Instant, MemberId, Term
+from raftq_k8s.state.commands import Result
+from raftq_k8s.storage.volume import Volume
+
+Clock: TypeAlias = Callable[[], Instant]
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+
+def boottime() -> Instant:
+    """Milliseconds since the machine started, those that it slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) * 1000.0
+
+
+class Listener(Protocol):
+    """Who is told what the node has to tell. Called within a turn: it only takes note."""
+
+    def noted(self, sentence: str) -> None: ...
+
+    def standing_changed(self, standing: Standing) -> None: ...
+
+
+class Runtime:
+    """One node from its start to its end; also the transport's `Receiver`."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        volume: Volume,
+        transport: Transport,
+        listener: Listener,
+        failure: "asyncio.Future[None]",
+        clock: Clock,
+    ) -> None:
+        self._driver = driver
+        self._volume = volume
+        self._transport = transport
+        self._listener = listener
+        self._failure = failure
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+
+        self._stopped = False
+        self._turn_due = False
+        self._happened: list[Callable[[Instant], None]] = []
+        self._tokens = count(1)
+        self._submitted: list[Submission] = []
+        self._callers: dict[Token, asyncio.Future[Outcome]] = {}
+        self._greeting: dict[Identity, list[asyncio.Future[Refusal | None]]] = {}
+        self._standing_waiters: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: Instant = math.inf
+
+        self._written: deque[tuple[Written, BaseException | None]] = deque()
+        self._storage_called = False
+
+    async def start(self) -> None:
+        await self._transport.start(self)
+        self._schedule_turn()
+
+    async def stop(self) -> None:
+        """Take no further part, tell who waits, and let go of connections and volume. What was given to the volume is
+        still written."""
+        self._take_no_part()
+        await self._transport.close()
+        await asyncio.to_thread(self._volume.close)
+
+    def _take_no_part(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for token, outcome in self._driver.end():
+            self._resolve(token, outcome)
+        for submission in self._submitted:
+            self._resolve(submission.token, Refused("no-leader"))
+        for token in list(self._callers):  # an outcome that was under way to its caller when this node failed
+            self._resolve(token, Unknown())
+        for waiting in self._greeting.values():
+            for future in waiting:
+                _end(future, Refusal("stopped", "this node is stopping"))
+        for waiter in self._standing_waiters:
+            if not waiter.done():
+                waiter.set_exception(errors.NotStarted("this node was stopped"))
+
+    # ------------------------------------------------------------------------------------------- what callers ask for
+
+    async def submit(self, command: bytes, timeout_s: float) -> Result:
+        if self._stopped:
+            raise errors.NotStarted("this node was stopped")
+        token = Token(next(self._tokens))
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        self._callers[token] = future
+        self._submitted.append(Submission(token, command, self._clock() + timeout_s * 1000.0))
+        self._schedule_turn()
+        return _result(await future)
+
+    async def next_standing(self, seen: Standing) -> Standing:
+        while self._driver.standing == seen:
+            if self._stopped:
+                raise errors.NotStarted("this node was stopped")
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._standing_waiters.append(waiter)
+            await waiter
+        return self._driver.standing
+
+    def observe_term(self, term: Term) -> None:
+        self._happen(partial(self._driver.observe_term, term))
+
+    def ignore(self, kind: str) -> None:
+        self._driver.ignore(kind)
+
+    @property
+    def standing(self) -> Standing:
+        return self._driver.standing
+
+    def status(self) -> NodeStatus:
+        return self._driver.status(self._clock())
+
+    # ------------------------------------------------------------------------------------------------------- Receiver
+
+    def hello(self) -> Hello:
+        return self._driver.hello()
+
+    def greet(self, hello: Hello) -> "asyncio.Future[Refusal | None]":
+        verdict: asyncio.Future[Refusal | None] = self._loop.create_future()
+        if self._stopped:
+            verdict.set_result(Refusal("stopped", "this node is stopping"))
+        else:
+            self._greeting.setdefault(hello.identity, []).append(verdict)
+            self._happen(partial(self._driver.greet, hello))
+        return verdict
+
+    def receive(self, sender: Identity, messages: Sequence[Wire]) -> None:
+        self._happen(partial(self._driver.receive, sender, messages))
+
+    def lost(self, peer: MemberId) -> None:
+        self._happen(partial(self._driver.lost, peer))
+
+    # --------------------------------------------------------------------------------------------------------- a turn
+
+    def _happen(self, event: Callable[[Instant], None]) -> None:
+        if not self._stopped:
+            self._happened.append(event)
+            self._schedule_turn()
+
+    def _schedule_turn(self) -> None:
+        if not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        if self._stopped:
+            return
+        try:
+            self._look()
+            while not self._stopped and (actions := self._driver.next_actions(self._clock())) is not None:
+                self._carry_out(actions)
+        except Exception as error:  # nothing is known of the state any more: the process has to end
+            _log.exception("the node cannot go on")
+            self._fail(error)
+        if not self._stopped:
+            self._arm()
+
+    def _look(self) -> None:
+        """Whatever happened since the last turn. What peers said comes before what the time says: after a stall of this
+        process both are there, and a leader that was heard is no silent one."""
+        clock = self._clock
+        self._look_at_storage()
+        happened, self._happened = self._happened, []
+        for event in happened:
+            event(clock())
+        if self._submitted:
+            submitted, self._submitted = self._submitted, []
+            self._driver.submit(submitted)
+        now = clock()
+        if now >= self._driver.wake_at:
+            self._driver.tick(now)
+
+    def _carry_out(self, actions: Actions) -> None:
+        if actions.write is not None:
+            written, write = actions.write
+            self._volume.write(write).add_done_callback(partial(self._write_ended, written))
+        if actions.announce:
+            self._transport.announce()
+        for destination, messages in actions.messages.items():
+            self._transport.send(destination, messages)
+        for verdict in actions.greetings:
+            refusal = None if isinstance(verdict, Accepted) else verdict.refusal
+            for future in self._greeting.pop(verdict.identity, ()):
+                _end(future, refusal)
+        for token, outcome in actions.resolved:
+            self._resolve(token, outcome)
+        for sentence in actions.notes:
+            self._listener.noted(sentence)
+        if actions.standing is not None:
+            self._listener.standing_changed(actions.standing)
+            waiters, self._standing_waiters = self._standing_waiters, []
+            for waiter in waiters:
+                _end(waiter, None)
+
+    def _resolve(self, token: Token, outcome: Outcome) -> None:
+        _end(self._callers.pop(token), outcome)
+
+    def _arm(self) -> None:
+        """The timer is only ever moved to an earlier time; one that comes too early arms itself again."""
+        wake_at = self._driver.wake_at
+        if wake_at < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = wake_at
+            delay_ms = max(1, math.ceil(wake_at - self._clock()))
+            self._timer = self._loop.call_later(delay_ms / 1000.0, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._timer_at = math.inf
+        self._schedule_turn()
+
+    # -------------------------------------------------------------------------------------------------------- storage
+
+    def _write_ended(self, written: Written, future: "Future[None]") -> None:
+        """On any thread."""
+        self._written.append((written, future.exception()))
+        if not self._storage_called:
+            self._storage_called = True
+            self._loop.call_soon_threadsafe(self._turn)
+
+    def _look_at_storage(self) -> None:
+        self._storage_called = False  # first: what ends from here on calls again
+        while self._written:
+            written, error = self._written.popleft()
+            if error is not None:
+                raise error
+            self._driver.persisted(written, self._clock())
+
+    def _fail(self, error: BaseException) -> None:
+        self._take_no_part()
+        if not self._failure.done():
+            self._failure.set_exception(error)
+            self._listener.noted(f"this node takes no further part: {error}")
+
+
+def _end(future: "asyncio.Future[_T]", value: _T) -> None:
+    """Whoever waited may have given up."""
+    if not future.done():
+        future.set_result(value)
+
+
+def _result(outcome: Outcome) -> Result:
+    match outcome:
+        case Refused("overloaded"):
+            raise errors.Overloaded("too many commands are waiting already; try again later")
+        case Refused("too-large"):
+            raise errors.TooLarge("the command does not fit a message; send less at a time")
+        case Refused("malformed"):
+            raise errors.BadMessage("the leader cannot read the command: no JSON, or made by another release")
+        case Refused():
+            raise errors.NoLeader("nobody leads, or whoever leads cannot be reached; nothing was done, try again")
+        case Unknown():
+            raise errors.OutcomeUnknown("the command left, but no answer came: read before you repeat it")
+        case _:
+            return outcome

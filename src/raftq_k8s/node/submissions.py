@@ -1,0 +1,247 @@
+"""Every command that somebody waits for, from its arrival to its outcome.
+
+A command is *waiting* while nobody is known who could take it, *proposed* once it stands in this node's log as
+leader, and *forwarded* while it is on its way to another leader. A proposal is known by index and term, and only what
+commits at its index tells its fate: an entry of its own term is itself, one of another term proves that it is lost.
+Losing the leadership, or the time of whoever asked, proves nothing. Which leader is asked, and when, is the driver's
+business; here stands only who waits for what.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from typing import NewType, TypeAlias
+
+import msgspec
+
+from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused, Unknown
+from raftq_k8s.raft.types import Index, Instant, MemberId, Term
+from raftq_k8s.state import commands, json_text
+from raftq_k8s.state.commands import Applied
+
+UNDECIDED_LIMIT = 8192
+"""Commands that wait, travel or stand in the log uncommitted; beyond it callers are told `Overloaded`."""
+
+_TICKETS_REMEMBERED = 4096
+"""Of forwarded commands, so that a transport that brings one twice does not make it take effect twice."""
+
+Token = NewType("Token", int)
+"""Names one command of this process, for whoever asked here."""
+
+
+class Submission(msgspec.Struct, frozen=True, gc=False):
+    token: Token
+    command: bytes
+    deadline: Instant
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """A peer forwarded the command, and hears the outcome under its own ticket."""
+
+    peer: MemberId
+    ticket: int
+
+
+Origin: TypeAlias = Token | Asked
+
+
+class _Proposal(msgspec.Struct, frozen=True, gc=False):
+    term: Term
+    origin: Origin
+
+
+class _Travelling(msgspec.Struct, frozen=True, gc=False):
+    submission: Submission
+    leader: MemberId
+
+
+class Submissions:
+    def __init__(self, me: MemberId, largest_command: int, first_ticket: int) -> None:
+        """Tickets of an earlier process of this member must not come again, or a
+        late answer to it would be taken for one of ours: the caller starts them somewhere else each time."""
+        self._me = me
+        self._largest_command = largest_command
+        self._last_ticket = first_ticket
+
+        self._open: dict[Token, Submission] = {}
+        self._deadlines: list[tuple[Instant, Token]] = []
+        self._waiting: dict[Token, Submission] = {}
+        self._met: dict[Asked, None] = {}
+        self._arrived: deque[tuple[Asked, bytes]] = deque()
+        self._proposed: dict[Index, tuple[_Proposal, ...]] = {}
+        self._forwarded: dict[int, _Travelling] = {}
+        self._ticket_of: dict[Token, int] = {}
+
+        self._resolved: list[tuple[Token, Outcome]] = []
+        self._answers: list[Forwarded] = []
+        self.counts = {"applied": 0, "refused": 0, "unknown": 0}
+
+    # ------------------------------------------------------------------------------------------------------- arrivals
+
+    def admit(self, submissions: Sequence[Submission]) -> None:
+        for submission in submissions:
+            self._open[submission.token] = submission
+            refusal = self._objection(submission.command)
+            if refusal is not None:
+                self.resolve(submission.token, refusal)
+            else:
+                self._waiting[submission.token] = submission
+                heappush(self._deadlines, (submission.deadline, submission.token))
+
+    def admit_forward(self, forward: Forward) -> None:
+        asked = Asked(forward.source, forward.ticket)
+        if asked in self._met:
+            return  # the transport brought it twice
+        self._met[asked] = None
+        if len(self._met) > _TICKETS_REMEMBERED:
+            del self._met[next(iter(self._met))]
+        refusal = self._objection(forward.command) or _malformed(forward.command)
+        if refusal is not None:
+            self.resolve(asked, refusal)
+        else:
+            self._arrived.append((asked, forward.command))
+
+    def _objection(self, command: bytes) -> Refused | None:
+        if len(command) > self._largest_command:
+            return Refused("too-large")
+        undecided = len(self._waiting) + len(self._arrived) + len(self._proposed) + len(self._forwarded)
+        return Refused("overloaded") if undecided >= UNDECIDED_LIMIT else None
+
+    @property
+    def anything_to_place(self) -> bool:
+        return bool(self._waiting or self._arrived)
+
+    # ------------------------------------------------------------------------------------------------------ under way
+
+    def take_all(self) -> list[tuple[Origin, bytes]]:
+        """What waits here, to be proposed; forwarded ones of peers first."""
+        batch: list[tuple[Origin, bytes]] = list(self._arrived)
+        batch.extend((token, submission.command) for token, submission in self._waiting.items())
+        self._arrived.clear()
+        self._waiting.clear()
+        return batch
+
+    def put_back(self, batch: Sequence[tuple[Origin, bytes]]) -> None:
+        """This node turned out not to lead: its own commands wait on; peers are told, for one hop is all there is."""
+        for origin, _ in batch:
+            if isinstance(origin, Asked):
+                self.resolve(origin, Refused("not-leader"))
+            else:
+                self._waiting[origin] = self._open[origin]
+
+    def proposed(self, batch: Sequence[tuple[Origin, bytes]], term: Term, first: Index) -> None:
+        for offset, (origin, _) in enumerate(batch):
+            index = Index(first + offset)
+            earlier = self._proposed.get(index, ())
+            self._proposed[index] = (*earlier, _Proposal(term, origin))
+
+    def forward_all(self, leader: MemberId) -> list[Forward]:
+        """What this node's own callers wait with, on its way to the leader."""
+        forwards = []
+        for submission in self._waiting.values():
+            self._last_ticket += 1
+            self._forwarded[self._last_ticket] = _Travelling(submission, leader)
+            self._ticket_of[submission.token] = self._last_ticket
+            forwards.append(Forward(self._me, leader, self._last_ticket, submission.command))
+        self._waiting.clear()
+        return forwards
+
+    def refuse_arrived(self) -> None:
+        """This node does not lead: whoever forwarded here is told at once."""
+        while self._arrived:
+            self.resolve(self._arrived.popleft()[0], Refused("not-leader"))
+
+    # ------------------------------------------------------------------------------------------------------- outcomes
+
+    def committed(self, index: Index, term: Term, result: Outcome | None) -> None:
+        """The entry at `index` is committed and applied; `result` is `None` where it carried no command."""
+        proposals = self._proposed.pop(index, None)
+        if proposals is None:
+            return
+        for proposal in proposals:
+            outcome = result if result is not None and proposal.term == term else Refused("not-leader")
+            self.resolve(proposal.origin, outcome)
+
+    def answered(self, answer: Forwarded) -> bool:
+        """The leader answers. Returns whether the command is back with us, because that node does not lead."""
+        travelling = self._forwarded.get(answer.ticket)
+        if travelling is None or travelling.leader != answer.source:
+            return False
+        submission = self._arrive(answer.ticket)
+        if answer.outcome == Refused("not-leader"):
+            self._waiting[submission.token] = submission
+            return True
+        self.resolve(submission.token, answer.outcome)
+        return False
+
+    def lost(self, peer: MemberId) -> None:
+        """What was on its way to that peer may have arrived, or not."""
+        gone = [ticket for ticket, travelling in self._forwarded.items() if travelling.leader == peer]
+        for ticket in gone:
+            self.resolve(self._arrive(ticket).token, Unknown())
+
+    def _arrive(self, ticket: int) -> Submission:
+        submission = self._forwarded.pop(ticket).submission
+        del self._ticket_of[submission.token]
+        return submission
+
+    def expire(self, now: Instant) -> None:
+        """The time of some callers is over. What nobody was given did nothing; the rest may yet take effect."""
+        while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1] not in self._open):
+            token = heappop(self._deadlines)[1]
+            if token in self._open:
+                self._give_up(token)
+
+    def _give_up(self, token: Token) -> None:
+        ticket = self._ticket_of.get(token)
+        if ticket is not None:
+            self._arrive(ticket)
+        nobody_asked = self._waiting.pop(token, None) is not None
+        self.resolve(token, Refused("no-leader") if nobody_asked else Unknown())
+
+    @property
+    def next_deadline(self) -> Instant | None:
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def end(self) -> None:
+        """This node stops: what was under way stays unknown."""
+        for token in list(self._open):
+            self._give_up(token)
+
+    def resolve(self, origin: Origin, outcome: Outcome) -> None:
+        if isinstance(origin, Asked):
+            self._answers.append(Forwarded(self._me, origin.peer, origin.ticket, outcome))
+        elif self._open.pop(origin, None) is not None:
+            self._resolved.append((origin, outcome))
+        else:
+            return  # nobody waits any more
+        match outcome:
+            case Applied():
+                self.counts["applied"] += 1
+            case Unknown():
+                self.counts["unknown"] += 1
+            case _:
+                self.counts["refused"] += 1
+
+    def take_resolved(self) -> list[tuple[Token, Outcome]]:
+        resolved, self._resolved = self._resolved, []
+        return resolved
+
+    def take_answers(self) -> list[Forwarded]:
+        answers, self._answers = self._answers, []
+        return answers
+
+
+def _malformed(command: bytes) -> Refused | None:
+    """A command of another process is looked at before it enters the log: in there, it could end every member."""
+    try:
+        match commands.decode(command):
+            case commands.Put(value=value):
+                json_text.value_text(value)
+            case commands.Replace(document=document):
+                json_text.document_text(document)
+            case commands.Delete():
+                pass
+    except (msgspec.DecodeError, json_text.NotJson):
+        return Refused("malformed")
+    return None
