@@ -1,0 +1,128 @@
+"""One websocket: frames out through a bounded queue, frames in one at a time, and an end.
+
+It knows what a frame is and nothing of who may say what. Whoever holds the connection reads it in one task; writing has
+a task of its own, so that a peer that reads slowly holds up nobody but itself.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from aiohttp import ClientWebSocketResponse, WebSocketError, WSCloseCode, WSMsgType
+from aiohttp.web import WebSocketResponse
+
+from raftq_k8s.node.transport import Wire
+from raftq_k8s.raft.membership import Hello
+from raftq_k8s.transport import frames
+from raftq_k8s.transport.frames import BadFrame, Frame, Outgoing
+
+WebSocket: TypeAlias = ClientWebSocketResponse | WebSocketResponse
+
+HEARTBEAT_S = 4.0
+"""After so long a silence a ping, and after half of it without an answer the end: this is how a half-open connection
+shows when there is nothing to send. When there is, the kernel gives up first."""
+UNACKNOWLEDGED_MS = 4000
+FAREWELL_S = 0.5
+
+NOT_OURS = 4000
+REFUSED = 4001
+SURPLUS = 4002
+GOING_AWAY = 1001
+BROKEN = 1011
+
+_MAX_REASON_BYTES = 123
+
+
+class ConnectionOver(Exception):
+    """The other side is gone. `code` and the message are what it said, if it said anything."""
+
+    def __init__(self, code: int | None, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Connection:
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._outgoing = Outgoing()
+        self._something_to_write = asyncio.Event()
+        self._closed = False
+        _tune(websocket)
+        self._writer = asyncio.create_task(self._write())
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def send(self, messages: Sequence[Wire]) -> int:
+        """Queue messages and return at once; returns how many were dropped because they did not fit.
+
+        What is queued within one turn of the loop leaves as one frame.
+        """
+        dropped = self._outgoing.put(messages)
+        self._something_to_write.set()
+        return dropped
+
+    def send_hello(self, hello: Hello) -> None:
+        self._outgoing.put_alone([hello])
+        self._something_to_write.set()
+
+    def send_greeted(self) -> None:
+        """An empty frame: the peer is welcome here."""
+        self._outgoing.put_alone([])
+        self._something_to_write.set()
+
+    async def receive(self) -> Frame:
+        """The next frame. Raises `BadFrame`, or `ConnectionOver` at the end."""
+        message = await self._websocket.receive()
+        if message.type is WSMsgType.BINARY:
+            return frames.decode(message.data)
+        if message.type is WSMsgType.TEXT:
+            raise BadFrame("text", "a text frame")
+        if message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
+            kind = "too-large" if message.data.code == WSCloseCode.MESSAGE_TOO_BIG else "not-websocket"
+            raise BadFrame(kind, str(message.data))
+        if message.type is WSMsgType.CLOSE:
+            raise ConnectionOver(message.data, message.extra or "")
+        raise ConnectionOver(None, "")
+
+    async def receive_hello(self) -> Hello:
+        """The first frame of a conversation."""
+        match await self.receive():
+            case [Hello() as hello]:
+                return hello
+            case _:
+                raise BadFrame("no-hello", "the first frame is not a hello")
+
+    async def close(self, code: int, reason: str) -> None:
+        """Say why, wait a moment for the other side to agree, and close. What is still queued is dropped."""
+        if self._closed:
+            return
+        self._closed = True
+        farewell = reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore").encode()
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await self._websocket.close(code=code, message=farewell)
+        except TimeoutError:
+            pass  # closed all the same: what is still on its way to the other side ends with UNACKNOWLEDGED_MS
+        finally:
+            self._writer.cancel()  # not earlier: both may wait for the same buffer to drain, on one future of aiohttp's
+            await asyncio.wait([self._writer])
+
+    async def _write(self) -> None:
+        with contextlib.suppress(ConnectionError):  # its reader sees the end, too
+            while True:
+                while (frame := self._outgoing.take()) is not None:
+                    await self._websocket.send_bytes(frame)  # type: ignore[arg-type]
+                self._something_to_write.clear()
+                await self._something_to_write.wait()
+
+
+def _tune(websocket: WebSocket) -> None:
+    sock = websocket.get_extra_info("socket")
+    if sock is None:  # gone already: the first read says so
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)

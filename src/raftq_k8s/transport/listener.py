@@ -1,0 +1,102 @@
+"""The raft port: takes sockets in, and bounds those who have not been greeted yet.
+
+A caller has a few seconds to become a peer, whatever it does meanwhile: says nothing, talks half a request, or opens a
+websocket and never a hello. So many may be about it at a time; one more, and the one that has been longest about it
+goes. A peer needs milliseconds, so a crowd of strangers does not keep it out.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+GREETING_S = 5.0
+MAX_STRANGERS = 64
+GRACE_S = 0.5
+
+_silent = logging.getLogger(f"{__name__}.http")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False
+
+
+class Caller(web.RequestHandler):
+    """One socket, as aiohttp's server sees it."""
+
+    def __init__(self, server: web.Server, listener: "Listener", loop: asyncio.AbstractEventLoop) -> None:
+        silence: Any = None  # aiohttp takes it, its annotation does not
+        super().__init__(server, loop=loop, access_log=silence, logger=_silent, lingering_time=0.0)
+        self._listener = listener
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._listener.came(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._listener.greeted(self)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        self._listener.count("not-http")
+        response = web.Response(status=status)
+        response.force_close()
+        return response
+
+
+class Listener:
+    def __init__(
+        self,
+        answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        count: Callable[[str], None],
+    ) -> None:
+        self.count = count
+        self._answer = answer
+        self._strangers: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        self._http: web.Server | None = None
+        self._sockets: asyncio.Server | None = None
+
+    async def open(self, host: str, port: int) -> int:
+        """Returns the port. Raises `OSError` when it is taken."""
+        loop = asyncio.get_running_loop()
+        http = web.Server(self._answer)
+        self._sockets = await loop.create_server(lambda: Caller(http, self, loop), host or None, port, backlog=128)
+        self._http = http
+        bound: int = self._sockets.sockets[0].getsockname()[1]
+        return bound
+
+    def came(self, caller: web.RequestHandler) -> None:
+        if len(self._strangers) >= MAX_STRANGERS:
+            self._send_off(next(iter(self._strangers)), "crowded")
+        timer = asyncio.get_running_loop().call_later(GREETING_S, self._send_off, caller, "no-hello")
+        self._strangers[caller] = timer
+
+    def greeted(self, caller: web.RequestHandler) -> None:
+        """It is a peer now, or gone: no stranger in any case."""
+        if timer := self._strangers.pop(caller, None):
+            timer.cancel()
+
+    async def close(self) -> None:
+        """Take nobody in any more, and end whoever is still here."""
+        if self._sockets is None or self._http is None:
+            return
+        self._sockets.close()
+        for stranger in list(self._strangers):
+            self.greeted(stranger)
+            stranger.force_close()
+        await self._http.shutdown(GRACE_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await self._sockets.wait_closed()
+
+    def _send_off(self, caller: web.RequestHandler, kind: str) -> None:
+        self.count(kind)
+        self.greeted(caller)
+        caller.force_close()

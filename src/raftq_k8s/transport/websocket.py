@@ -1,0 +1,369 @@
+"""Messages between nodes: one websocket a peer, found again whenever it is lost.
+
+Both sides listen, and both dial whoever is in the address book and not connected. Each first says hello, and asks the
+node whether the other's hello is welcome; only then do messages flow. The decisions are elsewhere: who is welcome, in
+the core; which of two sockets stays, in `pairing`; what a frame may hold, in `frames`.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
+
+import msgspec
+from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWSTimeout, TCPConnector, web
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from raftq_k8s.node.transport import Receiver, Wire
+from raftq_k8s.raft.membership import Hello, Identity
+from raftq_k8s.raft.types import MemberId
+from raftq_k8s.transport import connection as codes
+from raftq_k8s.transport import frames, pairing
+from raftq_k8s.transport.addresses import Address, AddressBook, UncachedResolver, look_up
+from raftq_k8s.transport.connection import FAREWELL_S, HEARTBEAT_S, Connection, ConnectionOver
+from raftq_k8s.transport.dialling import Backoff, Race
+from raftq_k8s.transport.frames import BadFrame, Frame
+from raftq_k8s.transport.listener import GREETING_S, Listener
+
+PATH = "/raft"
+KNOCK_S = 1.5
+"""To connect, upgrade and hear a hello: enough for one lost SYN, short enough that another address gets its turn."""
+STEADY_S = 1.0
+"""A peer that stayed connected so long is dialled again at once when it is lost."""
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Unwelcome(Exception):
+    """The hello was refused; the message tells the other side why."""
+
+
+class Line:
+    """A connection on which this side has greeted the peer."""
+
+    def __init__(self, connection: Connection, process: Identity, dialled_by: MemberId) -> None:
+        self.connection = connection
+        self.process = process
+        self.dialled_by = dialled_by
+        self.confirmed = False
+
+
+class Peer:
+    """What the transport keeps of one other member."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self.route: Line | None = None
+        self.connected_since = 0.0
+        self.alone = asyncio.Event()
+        self.alone.set()
+        self.sighting = asyncio.Event()
+        self.backoff = Backoff()
+        self.dialler: asyncio.Task[None] | None = None
+
+
+class Answer(NamedTuple):
+    """Somebody at an address said hello in the name of the peer that was dialled."""
+
+    connection: Connection
+    hello: Hello
+
+
+class WebsocketTransport:
+    def __init__(self, member: MemberId, host: str, port: int, *, resolver: AbstractResolver | None = None) -> None:
+        self.bad_frames: dict[str, int] = defaultdict(int)
+        """What was not ours, by kind; each closed a connection."""
+        self.dropped_messages: dict[str, int] = defaultdict(int)
+        """By reason: `unconnected`, `full`."""
+        self._member = member
+        self._host = host
+        self._port = port
+        self._book = AddressBook()
+        self._resolver = resolver or UncachedResolver()
+        self._peers: dict[MemberId, Peer] = defaultdict(Peer)
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._listener = Listener(self._answer, self._count_bad)
+        self._receiver: Receiver | None = None
+        self._session: ClientSession | None = None
+        self._closing = False
+
+    @property
+    def port(self) -> int:
+        """Where it listens; where 0 was asked for, known once it is started."""
+        return self._port
+
+    async def start(self, receiver: Receiver) -> None:
+        """Listen, and dial whoever is known. Raises `OSError` when the port is taken."""
+        self._receiver = receiver
+        self._port = await self._listener.open(self._host, self._port)
+        self._session = ClientSession(
+            connector=TCPConnector(limit=0, force_close=True), timeout=ClientTimeout(total=None)
+        )
+        for member in self._book.members():
+            self._dial(member)
+
+    def sighted(self, member: MemberId, host: str, port: int) -> None:
+        """That member is, or was just now, to be found there: dial it, now."""
+        if member == self._member:
+            return
+        self._book.sighted(member, host, port)
+        peer = self._peers[member]
+        peer.backoff.reset()
+        peer.sighting.set()
+        self._dial(member)
+
+    def away(self, member: MemberId) -> None:
+        """Do not dial that member until it is sighted again. A connection that is open stays."""
+        self._book.away(member)
+        peer = self._peers.get(member)
+        if peer is not None and peer.dialler is not None:
+            peer.dialler.cancel()
+            peer.dialler = None
+
+    def send(self, destination: MemberId, messages: Sequence[Wire]) -> None:
+        """Messages for one peer. What does not fit its queue is dropped and counted, and so is all without a
+        connection."""
+        peer = self._peers.get(destination)
+        if peer is None or peer.route is None:
+            self.dropped_messages["unconnected"] += len(messages)
+        elif dropped := peer.route.connection.send(messages):
+            self.dropped_messages["full"] += dropped
+
+    def connected(self, peer: MemberId) -> bool:
+        return peer in self._peers and self._peers[peer].route is not None
+
+    def announce(self) -> None:
+        """This node's hello changed: say it again to everybody who has heard it."""
+        hello = self._hello()
+        for connection in self._connections:
+            connection.send_hello(hello)
+
+    async def close(self) -> None:
+        self._closing = True
+        for peer in self._peers.values():
+            if peer.dialler is not None:
+                peer.dialler.cancel()
+        farewells = [connection.close(codes.GOING_AWAY, "this node stops") for connection in self._connections]
+        await asyncio.gather(self._listener.close(), *farewells)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._session is not None:
+            await self._session.close()
+
+    def _dial(self, member: MemberId) -> None:
+        peer = self._peers[member]
+        if self._session is not None and peer.dialler is None and not self._closing:
+            peer.dialler = self._spawn(self._keep_dialling(self._session, member, peer))
+
+    async def _keep_dialling(self, session: ClientSession, member: MemberId, peer: Peer) -> None:
+        """As long as the peer is in the book: whenever no connection to it is left, dial until there is one."""
+        while True:
+            await peer.alone.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(peer.backoff.next_delay()):
+                    await peer.sighting.wait()
+            peer.sighting.clear()
+            if peer.lines:
+                continue
+            race = Race(
+                lambda: self._look_up(member),
+                lambda address: self._knock(session, member, address),
+                lambda answer: self._close_soon(answer.connection, codes.GOING_AWAY, "another address was faster"),
+                self._spawn,
+            )
+            if (won := await race.run(self._book.last_good(member), peer.sighting)) is None:
+                continue
+            answer, address = won
+            self._book.answered(member, address)
+            if peer.lines:
+                self._close_soon(answer.connection, codes.SURPLUS, "you were faster")
+                continue
+            answer.connection.send_hello(self._hello())
+            settled = asyncio.Event()
+            self._spawn(self._converse(answer.connection, answer.hello, self._member, settled.set))
+            await settled.wait()
+
+    async def _look_up(self, member: MemberId) -> list[Address]:
+        sighting = self._book.sighting(member)
+        return await look_up(sighting, self._resolver) if sighting else []
+
+    async def _knock(self, session: ClientSession, member: MemberId, address: Address) -> Answer | None:
+        """Ask who is there. The other side speaks first, so that it does not count us as a peer before we chose it."""
+        try:
+            async with asyncio.timeout(KNOCK_S):
+                websocket = await session.ws_connect(
+                    URL.build(scheme="ws", host=address.host, port=address.port, path=PATH),
+                    heartbeat=HEARTBEAT_S,
+                    max_msg_size=frames.MAX_FRAME_BYTES,
+                    timeout=ClientWSTimeout(ws_close=2 * FAREWELL_S),
+                )
+        except (ClientError, OSError, TimeoutError) as error:
+            logger.debug("%s does not answer at %s: %r", member, address, error)
+            return None
+        connection = Connection(websocket)
+        reason = "no hello"
+        try:
+            async with asyncio.timeout(KNOCK_S):
+                hello = await connection.receive_hello()
+            if hello.identity.member == member:
+                return Answer(connection, hello)
+            reason = f"looking for {member}, found {hello.identity.member}"
+            self._book.answered_by_another(member, address)
+        except BadFrame as bad:
+            self._count_bad(bad.kind)
+            reason = str(bad)
+        except (ConnectionOver, TimeoutError):
+            pass
+        except asyncio.CancelledError:
+            self._close_soon(connection, codes.GOING_AWAY, "another address was faster")
+            raise
+        self._close_soon(connection, codes.GOING_AWAY, reason)
+        return None
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        websocket = web.WebSocketResponse(
+            heartbeat=HEARTBEAT_S, compress=False, max_msg_size=frames.MAX_FRAME_BYTES, timeout=2 * FAREWELL_S
+        )
+        if request.path != PATH or not websocket.can_prepare(request):
+            self._count_bad("not-websocket")
+            response = web.Response(status=426, headers={"Upgrade": "websocket"}, text="This port is for peers.\n")
+            response.force_close()
+            return response
+        await websocket.prepare(request)
+        connection = Connection(websocket)
+        connection.send_hello(self._hello())
+        await self._converse(connection, None, None, lambda: self._listener.greeted(request.protocol))
+        return websocket
+
+    async def _converse(
+        self, connection: Connection, heard: Hello | None, dialled_by: MemberId | None, settled: Callable[[], None]
+    ) -> None:
+        """All that is said on one connection after our hello. `settled` is called when the peer is greeted, or gone."""
+        self._connections.add(connection)
+        line: Line | None = None
+        code, reason = codes.BROKEN, "an error in this node"
+        try:
+            hello = heard or await connection.receive_hello()
+            await self._greet(hello)
+            line = self._welcome(connection, hello, dialled_by or hello.identity.member)
+            settled()
+            while True:
+                await self._take(line, await connection.receive())
+        except BadFrame as bad:
+            self._count_bad(bad.kind)
+            code, reason = codes.NOT_OURS, str(bad)
+        except Unwelcome as unwelcome:
+            code, reason = codes.REFUSED, str(unwelcome)
+        except ConnectionOver as over:
+            code, reason = codes.GOING_AWAY, ""
+            if over.code is not None:
+                logger.debug("a peer closed its connection: %s %s", over.code, over)
+        finally:
+            settled()
+            self._connections.discard(connection)
+            if line is not None:
+                self._gone(line)
+            await connection.close(code, reason)
+
+    async def _greet(self, hello: Hello) -> None:
+        """Returns when the node is willing to talk to that process; raises `Unwelcome`."""
+        if problem := frames.incompatible(hello):
+            raise Unwelcome(problem)
+        if hello.identity.member == self._member:
+            raise Unwelcome(f"{self._member} is my own name")
+        try:
+            async with asyncio.timeout(GREETING_S):
+                refusal = await asyncio.shield(self._node.greet(hello))
+        except TimeoutError:
+            raise Unwelcome("no answer to the greeting in time: is the disk stuck?") from None
+        if refusal is not None:
+            raise Unwelcome(refusal.reason)
+
+    def _welcome(self, connection: Connection, hello: Hello, dialled_by: MemberId) -> Line:
+        if connection.closed:
+            raise ConnectionOver(None, "")
+        peer = self._peers[hello.identity.member]
+        if not peer.lines:
+            peer.connected_since = asyncio.get_running_loop().time()
+            peer.alone.clear()
+        line = Line(connection, hello.identity, dialled_by)
+        peer.lines.append(line)
+        connection.send_greeted()
+        self._settle(peer)
+        return line
+
+    async def _take(self, line: Line, frame: Frame) -> None:
+        match frame:
+            case [Hello() as hello]:
+                if msgspec.structs.replace(hello.identity, cluster=line.process.cluster) != line.process:
+                    raise BadFrame("another-process", "a hello of another process on the same connection")
+                await self._greet(hello)
+                line.process = hello.identity
+                return
+            case _:
+                pass
+        sender = line.process.member
+        for message in frame:
+            if isinstance(message, Hello) or message.source != sender or message.destination != self._member:
+                raise BadFrame("misaddressed", f"not everything in this frame is from {sender} to {self._member}")
+        if not line.confirmed:
+            line.confirmed = True
+            self._settle(self._peers[sender])
+        if frame:
+            self._node.receive(line.process, cast("list[Wire]", frame))
+
+    def _settle(self, peer: Peer) -> None:
+        """Choose the line to send on, and close what the rules of `pairing` say is ours to close."""
+        peer.route = pairing.preferred(peer.lines, self._member)
+        for line in pairing.surplus(peer.lines, self._member):
+            peer.lines.remove(line)
+            self._close_soon(line.connection, codes.SURPLUS, "another connection of this pair stays")
+
+    def _gone(self, line: Line) -> None:
+        member = line.process.member
+        peer = self._peers[member]
+        if line not in peer.lines:
+            return
+        peer.lines.remove(line)
+        self._settle(peer)
+        if peer.lines:
+            return
+        if asyncio.get_running_loop().time() - peer.connected_since >= STEADY_S:
+            peer.backoff.reset()
+        peer.alone.set()
+        if not self._closing:
+            self._node.lost(member)
+
+    @property
+    def _node(self) -> Receiver:
+        assert self._receiver is not None, "start() comes first"
+        return self._receiver
+
+    def _hello(self) -> Hello:
+        return msgspec.structs.replace(
+            self._node.hello(), protocol_min=frames.PROTOCOL_MIN, protocol_max=frames.PROTOCOL_MAX
+        )
+
+    def _count_bad(self, kind: str) -> None:
+        self.bad_frames[kind] += 1
+        logger.warning("closed a connection on the raft port that is not ours: %s", kind)
+
+    def _close_soon(self, connection: Connection, code: int, reason: str) -> None:
+        self._spawn(connection.close(code, reason))
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a task of the transport failed", exc_info=error)
