@@ -26,15 +26,20 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """One kept-alive connection, for one request at a time."""
+    """One kept-alive connection; requests take turns on it."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._turn = asyncio.Lock()
 
     async def request(self, method: str, path: str, body: bytes = b"", timeout_s: float = 5.0) -> Answer:
         """Raises `Unsent` or `Unanswered`."""
+        async with self._turn:
+            return await self._request(method, path, body, timeout_s)
+
+    async def _request(self, method: str, path: str, body: bytes, timeout_s: float) -> Answer:
         reader, writer = await self._connected(timeout_s)
         head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nContent-Length: {len(body)}\r\n"
         try:
