@@ -1,0 +1,114 @@
+"""One answer, complete before its first byte leaves, written in one piece.
+
+aiohttp's protocol asks a response for three things: `prepare`, `write_eof` and `keep_alive`. Its own `Response` can
+stream, set cookies and compress, and costs more than all the rest of a small write does; nothing here needs that.
+What every answer must keep is kept: a length, a date, no body for HEAD, and a client that does not read is cut off.
+"""
+
+import asyncio
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+
+import msgspec
+from aiohttp.web import BaseRequest
+
+JSON = b"application/json"
+
+LARGE_BYTES = 64 << 10
+"""Longer bodies leave in slices of this length, each when the one before has left."""
+
+_SLOWEST_BYTES_PER_SECOND = 256 << 10
+_PATIENCE_S = 20.0
+
+_status_lines = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_encode = msgspec.json.Encoder().encode
+
+
+class Answer:
+    __slots__ = ("_body", "_content_type", "_headers", "_request", "_status", "_written", "keep_alive")
+
+    def __init__(self, status: int, body: bytes, content_type: bytes = JSON, headers: bytes = b"") -> None:
+        """`headers` are whole lines, each with its end."""
+        self._status = status
+        self._body = body
+        self._content_type = content_type
+        self._headers = headers
+        self._request: BaseRequest | None = None
+        self._written = False
+        self.keep_alive = True
+
+    def then_close(self) -> "Answer":
+        """Close the connection after this answer: what follows on it cannot be trusted, or is not worth reading."""
+        self.keep_alive = False
+        return self
+
+    async def prepare(self, request: BaseRequest) -> None:
+        self._request = request
+        self.keep_alive = self.keep_alive and request.keep_alive
+
+    async def write_eof(self) -> None:
+        """Write it, once: a handler may have done so, and aiohttp asks again."""
+        request = self._request
+        if self._written or request is None:
+            return
+        self._written = True
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client has gone")
+        head = self._head()
+        body = b"" if request.method == "HEAD" else self._body
+        if len(body) > LARGE_BYTES:
+            await self._write_slices(request, transport, head, body)
+            return
+        transport.write(head + body)
+        if transport.get_write_buffer_size() > LARGE_BYTES:
+            await self._drain(request, transport, _PATIENCE_S)
+
+    def _head(self) -> bytes:
+        return b"%sDate: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s%s\r\n" % (
+            _status_lines[self._status],
+            _date(),
+            self._content_type,
+            len(self._body),
+            self._headers,
+            b"" if self.keep_alive else b"Connection: close\r\n",
+        )
+
+    async def _write_slices(
+        self, request: BaseRequest, transport: asyncio.WriteTransport, head: bytes, body: bytes
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE_S + len(body) / _SLOWEST_BYTES_PER_SECOND
+        transport.write(head)
+        for start in range(0, len(body), LARGE_BYTES):
+            transport.write(body[start : start + LARGE_BYTES])
+            await self._drain(request, transport, deadline - loop.time())
+            await asyncio.sleep(0)
+            if transport.is_closing():
+                raise ConnectionResetError("the client has gone")
+
+    @staticmethod
+    async def _drain(request: BaseRequest, transport: asyncio.WriteTransport, patience_s: float) -> None:
+        try:
+            async with asyncio.timeout(patience_s):
+                await request.writer.drain()
+        except TimeoutError:
+            transport.abort()
+            raise ConnectionResetError("the client reads too slowly") from None
+
+
+def json_answer(status: int, value: object, headers: bytes = b"") -> Answer:
+    return Answer(status, _encode(value), JSON, headers)
+
+
+_date_second = 0
+_date_line = b""
+
+
+def _date() -> bytes:
+    global _date_second, _date_line
+    second = int(time.time())
+    if second != _date_second:
+        _date_second, _date_line = second, formatdate(second, usegmt=True).encode()
+    return _date_line

@@ -1,0 +1,85 @@
+"""How many clients there may be, and how long one may take.
+
+A client that is silent, or takes its time over its headers, is cut after the idle time. Beyond the bound on
+connections a few more are taken, so that probes and metrics still answer on a node that is overrun; whoever asks for
+anything else there is told to come back. Beyond those a connection is closed at once. What cannot be parsed as HTTP
+is answered as a problem, and closed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+
+from raftq_k8s.api.answers import Answer
+from raftq_k8s.api.problems import Problem
+
+Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
+
+CROWD = 64
+"""So many connections more than the bound are kept for probes."""
+
+_LINGER_S = 2.0
+"""For so long the rest of a refused body is read and dropped: else its sender would see a reset, not our answer."""
+
+
+class Connections(web.Server):
+    """Makes the protocol of each connection, and counts them."""
+
+    def __init__(self, handler: Handler, limit: int, idle_timeout_s: float) -> None:
+        # An `Answer` is all that aiohttp asks of a response, though not by its type.
+        super().__init__(cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", handler))
+        self._limit = limit
+        self._idle_timeout_s = idle_timeout_s
+        self._open: set[web.RequestHandler] = set()
+        self._crowd: set[web.RequestHandler] = set()
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # aiohttp takes None as "no access log", but does not say so
+            keepalive_timeout=self._idle_timeout_s,
+            lingering_time=_LINGER_S,
+            auto_decompress=False,
+        )
+
+    def is_crowd(self, request: web.BaseRequest) -> bool:
+        """Whether its connection is one of those beyond the bound."""
+        return bool(self._crowd) and request.protocol in self._crowd
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self._open) >= self._limit + CROWD:
+            handler.force_close()
+            return
+        if len(self._open) >= self._limit:
+            self._crowd.add(handler)
+        self._open.add(handler)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._open.discard(handler)
+        self._crowd.discard(handler)
+
+
+class _Connection(web.RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Called for what aiohttp cannot parse; everything later is caught by the server itself."""
+        if isinstance(exc, LineTooLong):
+            problem = Problem(
+                431, "headers-too-large", "Headers too large", "a line of the request is too long", close=True
+            )
+        else:
+            problem = Problem(400, "bad-request", "Bad request", "this is not a well-formed HTTP request", close=True)
+        return cast("web.StreamResponse", problem.answer())

@@ -1,0 +1,135 @@
+"""The metrics page: read from the node when it is scraped, so that nothing is counted twice or kept beside the truth.
+
+Served as OpenMetrics to whoever asks for it, else in Prometheus' text format. The registry is this page's own: what
+else lives in the process does not show here.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from aiohttp.web import BaseRequest
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from raftq_k8s.api.answers import Answer
+from raftq_k8s.api.views import FrameView, LabelView, Node
+from raftq_k8s.node.status import NodeStatus, RaftRole
+
+_LAG_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    def __init__(self, node: Node, version: str, label: LabelView | None, frames: FrameView | None) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Readings(node, version, label, frames))
+        ProcessCollector(registry=self._registry)
+        self._label_lag = (
+            Histogram(
+                "raftq_label_lag",
+                "From this node's election to its label on the pod.",
+                unit="seconds",
+                buckets=_LAG_BUCKETS_S,
+                registry=self._registry,
+            )
+            if label is not None
+            else None
+        )
+
+    def observe_label_lag(self, seconds: float) -> None:
+        if self._label_lag is not None:
+            self._label_lag.observe(seconds)
+
+    async def get(self, request: BaseRequest) -> Answer:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Answer(200, encode(self._registry), content_type.encode())
+
+
+class _Readings(Collector):
+    def __init__(self, node: Node, version: str, label: LabelView | None, frames: FrameView | None) -> None:
+        self._node = node
+        self._version = version
+        self._label = label
+        self._frames = frames
+
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily("raftq_build", "The release that runs.", value={"version": self._version})
+        yield from _of_node(self._node.status())
+        if self._label is not None:
+            yield from _of_label(self._label)
+        if self._frames is not None:
+            bad = self._frames.bad_frames
+            yield _counter("raftq_bad_frames", "Frames on the raft port that no peer sends, by kind.", "kind", bad)
+
+
+def _of_node(status: NodeStatus) -> Iterator[Metric]:
+    yield _gauge("raftq_term", "The term that this node is in.", status.term)
+    yield _gauge_by(
+        "raftq_role",
+        "1 for the role that this node has, 0 for the others.",
+        "role",
+        {role.name.lower(): int(role is status.role) for role in RaftRole},
+    )
+    leads = status.role is RaftRole.LEADER
+    yield _gauge("raftq_is_leader", "1 while this node leads.", int(leads))
+    if status.leader is not None:
+        yield InfoMetricFamily("raftq_leader", "Who leads, as this node sees it.", value={"leader": status.leader})
+    yield _gauge_by(
+        "raftq_members",
+        "Voters of the configuration, and those of them whom this node is connected to.",
+        "kind",
+        {"voter": len(status.voters), "connected": len(status.connected)},
+    )
+    yield _gauge("raftq_commit_index", "The last entry known to be committed.", status.commit_index)
+    yield _gauge("raftq_applied_index", "The last entry applied to the document.", status.applied_index)
+    yield _gauge("raftq_log_entries", "The index of the last entry in the log, committed or not.", status.last_index)
+    yield _counter("raftq_elections", "This node's campaigns, by outcome.", "outcome", status.elections)
+    changes = CounterMetricFamily("raftq_leader_changes", "How often the leader was seen to change.")
+    changes.add_metric([], status.leader_changes)
+    yield changes
+    yield _gauge(
+        "raftq_leaderless_seconds",
+        "For how long nobody has been known to lead; 0 while somebody is.",
+        status.leaderless_ms / 1000,
+        unit="seconds",
+    )
+    yield _counter("raftq_proposals", "Writes that this node took in, by outcome.", "outcome", status.proposals)
+    yield _counter(
+        "raftq_ignored_messages", "Messages of peers that a rule refused, by kind.", "kind", status.ignored_messages
+    )
+
+
+def _of_label(label: LabelView) -> Iterator[Metric]:
+    yield _counter(
+        "raftq_label_writes", "Writes of the leader's label to the API, by outcome.", "outcome", label.writes
+    )
+    yield _gauge("raftq_label_pending", "1 while the API may not show the label as Raft wants it.", int(label.pending))
+    if label.labelled_leaders is not None:
+        yield _gauge(
+            "raftq_labelled_leaders", "Pods that the API shows with the leader's label.", label.labelled_leaders
+        )
+    if label.api_last_success is not None:
+        yield _gauge(
+            "raftq_api_last_success_timestamp_seconds",
+            "When the API last answered, in seconds since the epoch.",
+            label.api_last_success,
+            unit="seconds",
+        )
+
+
+def _gauge(name: str, explanation: str, value: float, unit: str = "") -> Metric:
+    return GaugeMetricFamily(name, explanation, value=value, unit=unit)
+
+
+def _gauge_by(name: str, explanation: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, explanation, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _counter(name: str, explanation: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(name, explanation, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family

@@ -1,0 +1,102 @@
+"""What went wrong, in the form of RFC 9457: a type for programs, a title for the kind, a sentence for this case.
+
+Here a refusal of the node becomes a status code; nothing above catches one. A client may repeat a request after 429
+and 503: it did nothing. After a 504 with `"outcome": "unknown"` it may or may not have taken effect: read before you
+repeat.
+"""
+
+import msgspec
+
+from raftq_k8s.api.answers import Answer
+from raftq_k8s.node.errors import NoLeader, NotLeader, OutcomeUnknown, Overloaded, TooLarge
+from raftq_k8s.state.commands import NotAnObject, TooBig
+
+PROBLEM = b"application/problem+json"
+RETRY_AFTER = b"Retry-After: 1\r\n"
+
+NODE_ERRORS = (NoLeader, NotLeader, Overloaded, TooLarge, OutcomeUnknown)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Problem(Exception):
+    """Raised by a handler, answered by the server. `kind` ends the type `urn:raftq:problem:KIND`."""
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        title: str,
+        detail: str,
+        *,
+        headers: bytes = b"",
+        members: dict[str, object] | None = None,
+        close: bool = False,
+    ) -> None:
+        super().__init__(detail)
+        self._status = status
+        self._body = {"type": f"urn:raftq:problem:{kind}", "title": title, "status": status, "detail": detail}
+        self._body |= members or {}
+        self._headers = headers
+        self._close = close
+
+    def answer(self) -> Answer:
+        answer = Answer(self._status, _encode(self._body), PROBLEM, self._headers)
+        return answer.then_close() if self._close else answer
+
+
+def body_too_large(limit_bytes: int) -> Problem:
+    detail = f"the body is longer than {limit_bytes} bytes"
+    return Problem(413, "body-too-large", "Body too large", detail, close=True)
+
+
+def no_such_resource(path: str) -> Problem:
+    return Problem(404, "no-such-resource", "No such resource", f"there is nothing at {path[:200]}")
+
+
+def method_not_allowed(method: str, allowed: str) -> Problem:
+    detail = f"{method[:20]} is not possible here, only {allowed}"
+    headers = f"Allow: {allowed}\r\n".encode()
+    return Problem(405, "method-not-allowed", "Method not allowed", detail, headers=headers)
+
+
+def no_leader() -> Problem:
+    detail = "nobody is known to lead right now; nothing was done"
+    return Problem(503, "no-leader", "No leader", detail, headers=RETRY_AFTER)
+
+
+def internal() -> Problem:
+    detail = "this node met an error of its own; its log tells more. Whether a write took effect is not known"
+    return Problem(500, "internal", "Internal error", detail, members={"outcome": "unknown"})
+
+
+def refused_by_node(error: NoLeader | NotLeader | Overloaded | TooLarge | OutcomeUnknown) -> Problem:
+    """What becomes of each of `NODE_ERRORS`."""
+    match error:
+        case NoLeader() | NotLeader():
+            return no_leader()
+        case Overloaded():
+            detail = "too many writes wait already; nothing was done"
+            return Problem(429, "overloaded", "Too many writes", detail, headers=RETRY_AFTER)
+        case TooLarge():
+            detail = "the value does not fit a message between nodes; nothing was done"
+            return Problem(413, "value-too-large", "Value too large", detail)
+        case OutcomeUnknown():
+            detail = (
+                "the write left, and its fate is not known: it may take effect, or never; read before you repeat it"
+            )
+            return Problem(504, "outcome-unknown", "Outcome unknown", detail, members={"outcome": "unknown"})
+
+
+def refused_by_document(result: NotAnObject | TooBig) -> Problem:
+    match result:
+        case NotAnObject(revision):
+            return document_is_no_object({"revision": revision})
+        case TooBig(revision, limit_bytes):
+            detail = f"the document would be longer than {limit_bytes} bytes; nothing changed"
+            return Problem(507, "document-full", "Document full", detail, members={"revision": revision})
+
+
+def document_is_no_object(members: dict[str, object] | None = None) -> Problem:
+    detail = "the document is not an object, so it has no keys; replace it by PUT /v1/data"
+    return Problem(409, "not-an-object", "Not an object", detail, members=members)

@@ -1,0 +1,74 @@
+"""A node for the HTTP face alone: it commits at once, or refuses as it is told."""
+
+import asyncio
+
+import msgspec
+
+from raftq_k8s.node.status import NodeStatus, RaftRole
+from raftq_k8s.raft.output import Standing
+from raftq_k8s.raft.types import ClusterId, Index, MemberId, Term
+from raftq_k8s.state.commands import Command, Result, encode
+from raftq_k8s.state.document import Document
+
+ME = MemberId("raftq-0")
+OTHER = MemberId("raftq-1")
+
+
+class NodeOfOne:
+    def __init__(self, limit_bytes: int = 64 << 20) -> None:
+        self.document = Document(limit_bytes)
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.refusal: Exception | None = None
+        self.submitted: list[Command] = []
+        self.now = NodeStatus(
+            member=ME,
+            cluster=ClusterId("raftq-7f3c"),
+            waiting_for=None,
+            role=RaftRole.LEADER,
+            term=Term(7),
+            leader=ME,
+            established=True,
+            leader_http="10.0.0.1:7480",
+            caught_up=True,
+            leaderless_ms=0.0,
+            quorum_left_ms=150.0,
+            lease_left_ms=120.0,
+            commit_index=Index(12),
+            applied_index=Index(11),
+            last_index=Index(13),
+            voters=(ME, OTHER, MemberId("raftq-2")),
+            connected=(OTHER,),
+            elections={"won": 2, "pre-vote-lost": 1},
+            leader_changes=3,
+            ignored_messages={"other-cluster": 4},
+            proposals={"applied": 5, "refused": 1},
+        )
+
+    def is_now(self, **changes: object) -> None:
+        self.now = msgspec.structs.replace(self.now, **changes)
+
+    def status(self) -> NodeStatus:
+        return self.now
+
+    def standing(self) -> Standing:
+        return Standing("leader", self.now.term, self.now.leader, self.now.established)
+
+    async def submit(self, command: Command, timeout_s: float) -> Result:
+        self.submitted.append(command)
+        await asyncio.sleep(0)
+        if self.refusal is not None:
+            raise self.refusal
+        return self.document.apply(Index(self.document.applied_index + 1), encode(command))
+
+
+class LabelOfOne:
+    def __init__(self) -> None:
+        self.writes = {"written": 2, "conflict": 1}
+        self.pending = True
+        self.labelled_leaders: int | None = 1
+        self.api_last_success: float | None = 1_700_000_000.5
+
+
+class FramesOfOne:
+    def __init__(self) -> None:
+        self.bad_frames = {"undecodable": 6}

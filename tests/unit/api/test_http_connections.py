@@ -1,0 +1,100 @@
+"""How many clients there may be, and how long a silent one stays."""
+
+import asyncio
+
+import pytest
+from node_of_one import NodeOfOne
+
+from raftq_k8s.api.connections import CROWD
+from raftq_k8s.api.server import HttpFace
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def asked(stream: Stream, path: str) -> bytes:
+    reader, writer = stream
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+    return head.split(b" ")[1]
+
+
+async def test_beyond_the_bound_only_probes_are_answered_and_beyond_that_nobody(node: NodeOfOne) -> None:
+    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9", connection_limit=2)
+    await face.start()
+    streams: list[Stream] = []
+
+    async def dialled() -> Stream:
+        streams.append(await asyncio.open_connection("127.0.0.1", face.port))
+        return streams[-1]
+
+    try:
+        for _ in range(2):
+            assert await asked(await dialled(), "/v1/data") == b"200"
+        for _ in range(CROWD):
+            assert await asked(await dialled(), "/livez") == b"200"
+        reader, _ = await dialled()
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        assert await asked(streams[2], "/v1/data") == b"503"
+        assert await asked(streams[0], "/v1/data") == b"200"
+        async with asyncio.timeout(10):
+            assert await streams[2][0].read() == b""  # and was closed: there is room for one more
+        assert await asked(await dialled(), "/livez") == b"200"
+        for _, writer in streams:
+            writer.close()
+            await writer.wait_closed()
+        async with asyncio.timeout(10):
+            while await asked(await dialled(), "/v1/data") != b"200":
+                pass
+    finally:
+        for _, writer in streams:
+            writer.close()
+        await face.close()
+
+
+async def test_a_client_that_is_silent_or_slow_over_its_headers_is_cut(node: NodeOfOne) -> None:
+    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9", idle_timeout_s=0.1)
+    await face.start()
+    silent = await asyncio.open_connection("127.0.0.1", face.port)
+    slow = await asyncio.open_connection("127.0.0.1", face.port)
+    slow[1].write(b"GET /livez HTTP/1.1\r\nHost:")
+    used = await asyncio.open_connection("127.0.0.1", face.port)
+    assert await asked(used, "/livez") == b"200"
+    try:
+        async with asyncio.timeout(10):
+            for reader, _ in silent, slow, used:
+                assert await reader.read() == b""
+    finally:
+        for _, writer in silent, slow, used:
+            writer.close()
+        await face.close()
+
+
+@pytest.mark.parametrize(("value_bytes", "questions"), [(1 << 24, 4), (60_000, 500)])
+async def test_a_client_that_does_not_read_its_answers_is_cut(
+    node: NodeOfOne, monkeypatch: pytest.MonkeyPatch, value_bytes: int, questions: int
+) -> None:
+    monkeypatch.setattr("raftq_k8s.api.answers._PATIENCE_S", 0.1)
+    monkeypatch.setattr("raftq_k8s.api.answers._SLOWEST_BYTES_PER_SECOND", 1 << 40)
+    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9", body_limit_bytes=1 << 25, connection_limit=1)
+    await face.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", face.port, limit=1)
+    body = b'"' + b"x" * value_bytes + b'"'
+    writer.write(b"PUT /v1/data/a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    writer.write(b"GET /v1/data/a HTTP/1.1\r\nHost: x\r\n\r\n" * questions)
+    try:
+        assert await reader.readexactly(1) == b"H"  # and reads no further
+        async with asyncio.timeout(20):
+            while True:
+                other = await asyncio.open_connection("127.0.0.1", face.port)
+                status = await asked(other, "/v1/data/b")
+                other[1].close()
+                if status == b"404":
+                    break  # the only place is free again
+                assert status == b"503"
+    finally:
+        writer.close()
+        await face.close()

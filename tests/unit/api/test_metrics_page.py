@@ -1,0 +1,106 @@
+"""The metrics page, read as Prometheus reads it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import ClientSession
+from node_of_one import FramesOfOne, LabelOfOne, NodeOfOne
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as plain
+
+from raftq_k8s.api.server import HttpFace
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0"}
+
+EXPECTED = {
+    "raftq_build_info{version=9.9.9}": 1,
+    "raftq_term": 7,
+    "raftq_role{role=leader}": 1,
+    "raftq_role{role=follower}": 0,
+    "raftq_role{role=candidate}": 0,
+    "raftq_is_leader": 1,
+    "raftq_leader_info{leader=raftq-0}": 1,
+    "raftq_members{kind=voter}": 3,
+    "raftq_members{kind=connected}": 1,
+    "raftq_commit_index": 12,
+    "raftq_applied_index": 11,
+    "raftq_log_entries": 13,
+    "raftq_elections_total{outcome=won}": 2,
+    "raftq_elections_total{outcome=pre-vote-lost}": 1,
+    "raftq_leader_changes_total": 3,
+    "raftq_leaderless_seconds": 0,
+    "raftq_proposals_total{outcome=applied}": 5,
+    "raftq_ignored_messages_total{kind=other-cluster}": 4,
+    "raftq_bad_frames_total{kind=undecodable}": 6,
+    "raftq_label_writes_total{outcome=written}": 2,
+    "raftq_label_pending": 1,
+    "raftq_labelled_leaders": 1,
+    "raftq_api_last_success_timestamp_seconds": 1_700_000_000.5,
+    "raftq_label_lag_seconds_count": 2,
+    "raftq_label_lag_seconds_bucket{le=0.1}": 1,
+    "raftq_label_lag_seconds_bucket{le=+Inf}": 2,
+}
+
+
+@pytest.fixture
+async def label() -> LabelOfOne:
+    return LabelOfOne()
+
+
+@pytest.fixture
+async def face(node: NodeOfOne, label: LabelOfOne) -> AsyncIterator[HttpFace]:
+    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9", label=label, frames=FramesOfOne())
+    await face.start()
+    face.observe_label_lag(0.07)
+    face.observe_label_lag(3.0)
+    yield face
+    await face.close()
+
+
+def named(name: str, labels: dict[str, str]) -> str:
+    return name + ("{" + ",".join(f"{key}={value}" for key, value in sorted(labels.items())) + "}" if labels else "")
+
+
+@pytest.mark.parametrize(("headers", "parse"), [({}, plain), (OPENMETRICS, openmetrics)])
+async def test_every_figure_is_on_the_page(http: ClientSession, headers: dict[str, str], parse: object) -> None:
+    async with http.get("/metrics", headers=headers) as response:
+        assert response.status == 200
+        assert response.content_type == ("application/openmetrics-text" if headers else "text/plain")
+        families = list(parse(await response.text()))  # type: ignore[operator]
+    shown = {named(sample.name, sample.labels): sample.value for family in families for sample in family.samples}
+    assert {name: shown.get(name) for name in EXPECTED} == EXPECTED
+    assert shown["process_resident_memory_bytes"] > 0
+    ours = [family for family in families if family.name.startswith("raftq_")]
+    assert all(family.documentation for family in ours)
+    assert len({family.name for family in ours}) == len(ours)
+    if headers:
+        assert {family.name: family.unit for family in ours if family.name.endswith("_seconds")} == {
+            "raftq_leaderless_seconds": "seconds",
+            "raftq_api_last_success_timestamp_seconds": "seconds",
+            "raftq_label_lag_seconds": "seconds",
+        }
+
+
+async def test_a_figure_that_is_not_known_is_absent_and_not_zero(
+    http: ClientSession, node: NodeOfOne, label: LabelOfOne
+) -> None:
+    node.is_now(leader=None)
+    label.labelled_leaders = label.api_last_success = None
+    async with http.get("/metrics") as response:
+        page = await response.text()
+    for name in "raftq_leader_info", "raftq_labelled_leaders", "raftq_api_last_success":
+        assert name not in page
+
+
+async def test_without_label_and_transport_the_page_does_without_them(node: NodeOfOne) -> None:
+    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9")
+    await face.start()
+    face.observe_label_lag(1.0)
+    async with ClientSession() as session, session.get(f"http://127.0.0.1:{face.port}/metrics") as response:
+        page = await response.text()
+    await face.close()
+    assert "raftq_term 7.0" in page
+    assert "label" not in page
+    assert "bad_frames" not in page
