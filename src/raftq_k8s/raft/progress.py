@@ -61,10 +61,6 @@ class Progress:
         self.probe_from(Index(agreed_at_most + 1))
         return True
 
-    def restart(self) -> None:
-        """What was under way may be lost with its connection."""
-        self.probe_from(Index(self.match + 1))
-
     def probe_from(self, index: Index) -> None:
         self.pace = Pace.PROBE
         self.next = max(index, Index(self.match + 1))

@@ -165,6 +165,17 @@ def test_05_a_vote_leaves_only_after_it_is_synced() -> None:
     assert answer_of(cluster, "a").granted
 
 
+def test_05_a_vote_in_a_term_that_is_known_already_is_synced_too() -> None:
+    cluster = after_window("a", "b", "c")
+    cluster["a"].observe_term(Term(2), cluster.now)
+    cluster.settle()
+    cluster["a"].step(ask("b", "a", 2), cluster.now)
+    cluster.nodes["a"].collect()
+    assert not cluster.wire
+    assert answer_of(cluster, "a").granted
+    assert cluster.nodes["a"].disk.hard_state.vote == "b"
+
+
 def test_05_a_candidate_asks_for_votes_only_after_its_own_is_synced() -> None:
     cluster = after_window("a", "b", "c")
     cluster.nodes["a"].slow_disk = True

@@ -131,6 +131,15 @@ def test_12_append_truncates(previous: tuple[int, int], entries: list[tuple[int,
     assert [e.term for e in cluster.nodes["a"].disk.entries] == after
 
 
+def test_12_only_what_agrees_is_committed() -> None:
+    """The leader has committed further than this append proves the follower's log to be the leader's."""
+    cluster = with_logs({"a": [1, 1, 1], "b": [], "c": []}, 1)
+    cluster["a"].step(append("b", "a", 3, (1, 1), commit=3), cluster.now)
+    assert cluster["a"].commit_index == 1
+    cluster["a"].step(append("b", "a", 3, (1, 1), entry(2, 3), commit=3), cluster.now)
+    assert cluster["a"].commit_index == 2
+
+
 FIGURE_7 = [1, 1, 1, 4, 4, 5, 5, 6, 6, 6]
 
 

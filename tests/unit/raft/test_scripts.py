@@ -1,0 +1,162 @@
+"""Protocol conversations as plain texts: `scripts/*.txt`, each readable without the code.
+
+A line is a command; the lines with `=>` after it say what is seen to happen, letter for letter. `pytest
+--update-scripts` writes them anew, so that a change of the protocol shows up as a diff to be read.
+
+    cluster a b c      nodes with synced, empty disks               elect a         let time pass until a leads
+    advance 600ms      let time pass; messages and disks are quick  propose a TEXT  hand the leader a command
+    isolate a / heal   cut a off / undo all cuts                    crash a / start a
+    lost a             everybody's connection to a is seen to die   stand a         a's election time is over now
+    show               who is what, and holds what
+    observe a 7        a is told of term 7 from outside             slow a / quick a   a's disk stops / goes on ending
+    writes
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from raft_cluster import Cluster, Node
+
+from raftq_k8s.raft.messages import AppendResponse, Message, VoteRequest, VoteResponse
+from raftq_k8s.raft.output import Standing
+from raftq_k8s.raft.types import MemberId, Term
+
+SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+
+
+class Watched(Cluster):
+    """A cluster that tells what happens in it."""
+
+    def __init__(self, *names: str) -> None:
+        self.told: list[str] = []
+        self.before: dict[str, tuple[Standing, int]] = {}
+        super().__init__(*names)
+        self.look()
+
+    def tell(self, what: str) -> None:
+        self.told.append(what)
+
+    def deliver(self, messages: list[Message] | None = None) -> int:  # type: ignore[override]
+        batch = self.take() if messages is None else messages
+        asked: set[str] = set()
+        for message in batch:
+            match message:
+                case VoteRequest(source=source, term=term, pre_vote=pre) if source not in asked:
+                    asked.add(source)
+                    self.tell(f"{source} asks for {'pre-votes for' if pre else 'votes in'} term {term}")
+                case VoteResponse(granted=False, window_left=left) if left and self._arrives(message):
+                    self.tell(f"{message.source} refuses {message.destination}: its window lasts {left:.0f} ms more")
+                case VoteResponse(granted=False) if self._arrives(message):
+                    self.tell(f"{message.source} refuses {message.destination}, term {message.term}")
+                case AppendResponse(success=False) if self._arrives(message):
+                    self.tell(f"{message.source} has no match at {message.index}, perhaps at {message.hint_index}")
+        count = super().deliver(batch)
+        self.look()
+        return count
+
+    def _arrives(self, message: Message) -> bool:
+        return (message.source, message.destination) not in self.cut
+
+    def look(self) -> None:
+        for node in self.live:
+            was, committed = self.before.get(node.name, (None, 0))
+            now = node.core.standing
+            if was is not None and now != was:
+                self.tell(self._change(node, was, now))
+            if node.core.commit_index > committed:
+                self.tell(f"{node.name} commits up to {node.core.commit_index}")
+            self.before[node.name] = now, node.core.commit_index
+
+    def _change(self, node: Node, was: Standing, now: Standing) -> str:
+        match now:
+            case Standing(role="leader", established=True):
+                return f"{node.name} is established in term {now.term}"
+            case Standing(role="leader"):
+                return f"{node.name} leads term {now.term}"
+            case Standing(role="follower", leader=None) if was.role == "leader":
+                return f"{node.name} steps down, term {now.term}"
+            case Standing(role="follower", leader=str() as leader):
+                return f"{node.name} follows {leader}, term {now.term}"
+            case _:
+                return f"{node.name} is {now.role} in term {now.term}, no leader"
+
+    def advance(self, milliseconds: float) -> None:
+        super().advance(milliseconds)
+        self.look()
+
+    def show(self) -> None:
+        for node in self.nodes.values():
+            if node.consensus is None:
+                self.tell(f"{node.name} is down")
+                continue
+            core = node.core
+            commands = " ".join(command.decode() for command in node.commands)
+            self.tell(
+                f"{node.name}: {core.standing.role} of {core.standing.leader or 'nobody'}, term {core.standing.term}, "
+                f"last {core.last_index}, committed {core.commit_index}: {commands}".rstrip(": ")
+            )
+
+
+def run(script: str) -> Iterator[str]:
+    cluster: Watched | None = None
+    for line in script.splitlines():
+        if line.startswith("=>"):
+            continue
+        yield line
+        words = line.split()
+        if not words or line.startswith("#"):
+            continue
+        if words[0] == "cluster":
+            cluster = Watched(*words[1:])
+            continue
+        assert cluster is not None, "a script begins with `cluster`"
+        perform(cluster, words)
+        cluster.look()
+        yield from (f"=> {told}" for told in cluster.told)
+        cluster.told.clear()
+
+
+def perform(cluster: Watched, words: list[str]) -> None:
+    match words:
+        case ["elect", name]:
+            cluster.elect(name)
+        case ["advance", time]:
+            cluster.advance(float(time.removesuffix("ms")))
+        case ["propose", name, text]:
+            cluster.propose(name, text.encode())
+            cluster.settle()
+        case ["isolate", name]:
+            cluster.isolate(name)
+        case ["heal"]:
+            cluster.heal()
+        case ["crash", name]:
+            cluster.nodes[name].crash()
+            cluster.before.pop(name)
+        case ["start", name]:
+            cluster.nodes[name].start()
+        case ["lost", name]:
+            for node in cluster.live:
+                node.core.peer_lost(MemberId(name), cluster.now)
+        case ["stand", name]:
+            cluster[name]._core.election_at = cluster.now
+        case ["observe", name, term]:
+            cluster[name].observe_term(Term(int(term)), cluster.now)
+            cluster.settle()
+        case ["slow", name]:
+            cluster.nodes[name].slow_disk = True
+        case ["quick", name]:
+            cluster.nodes[name].slow_disk = False
+            cluster.settle()
+        case ["show"]:
+            cluster.show()
+        case _:
+            raise ValueError(f"no such command: {' '.join(words)}")
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_the_conversation_goes_as_written(path: Path, request: pytest.FixtureRequest) -> None:
+    happened = "\n".join(run(path.read_text())) + "\n"
+    if request.config.getoption("--update-scripts"):
+        path.write_text(happened)
+    assert happened == path.read_text()
