@@ -176,6 +176,17 @@ def test_05_a_vote_in_a_term_that_is_known_already_is_synced_too() -> None:
     assert cluster.nodes["a"].disk.hard_state.vote == "b"
 
 
+def test_05_a_vote_that_is_asked_for_again_waits_for_the_same_write() -> None:
+    cluster = after_window("a", "b", "c")
+    cluster.nodes["a"].slow_disk = True
+    for _ in range(2):
+        cluster["a"].step(ask("b", "a", 2), cluster.now)
+        cluster.nodes["a"].collect()
+    assert not cluster.wire
+    cluster.nodes["a"].sync()
+    assert [m.granted for m in cluster.take() if isinstance(m, VoteResponse)] == [True, True]
+
+
 def test_05_a_candidate_asks_for_votes_only_after_its_own_is_synced() -> None:
     cluster = after_window("a", "b", "c")
     cluster.nodes["a"].slow_disk = True
