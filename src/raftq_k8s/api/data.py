@@ -102,8 +102,7 @@ class Data:
             raise _no_such_key(self._headers_of_leader(), {"revision": result.revision})
         revision = result.revision
         headers = b'ETag: "%d"\r\n%s' % (revision, self._headers_of_leader())
-        created = isinstance(command, Put) and not result.existed
-        return Answer(201 if created else 200, b'{"revision":%d}' % revision, JSON, headers)
+        return Answer(200 if result.existed else 201, b'{"revision":%d}' % revision, JSON, headers)
 
     def _shown(self, text: bytes, revision: int) -> Answer:
         reach = self._node.document.applied_index

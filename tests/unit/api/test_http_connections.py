@@ -49,6 +49,7 @@ async def test_beyond_the_bound_only_probes_are_answered_and_beyond_that_nobody(
         async with asyncio.timeout(10):
             while await asked(await dialled(), "/v1/data") != b"200":
                 pass
+        assert not face._connections._crowd
     finally:
         for _, writer in streams:
             writer.close()
