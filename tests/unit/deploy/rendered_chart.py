@@ -1,4 +1,4 @@
-"""The chart's objects and the plain manifests, parsed: what the tests here look at. conftest.py has helm render them."""
+"""The chart's objects and the plain manifests, parsed: what the tests look at. conftest.py has helm render them."""
 
 from collections.abc import Callable
 from pathlib import Path

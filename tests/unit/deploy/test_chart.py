@@ -131,6 +131,7 @@ def test_the_agent_knows_every_setting_that_the_chart_gives_it(deployment: Deplo
     fields = {field.name for field in msgspec.structs.fields(Settings)}
     assert {name.removeprefix("RAFTQ_").lower() for name in given} <= fields
     assert given["RAFTQ_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert given["RAFTQ_POD_UID"] == {"fieldRef": {"fieldPath": "metadata.uid"}}
     assert given["RAFTQ_SERVICE"] == "raftq-headless"
     assert given["RAFTQ_BIRTH_REPLICAS"] == "3"
     assert given["RAFTQ_LOG_FORMAT"] == "json"

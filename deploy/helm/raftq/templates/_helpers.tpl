@@ -38,6 +38,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
+- name: RAFTQ_POD_UID
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.uid
 - name: RAFTQ_SERVICE
   value: {{ include "raftq.name" . }}-headless
 - name: RAFTQ_BIRTH_REPLICAS
