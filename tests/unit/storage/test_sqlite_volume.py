@@ -57,8 +57,8 @@ def test_two_volumes_draw_different_incarnations(tmp_path: Path) -> None:
 
 
 def test_new_entries_remove_what_stands_in_their_way(tmp_path: Path) -> None:
-    write(tmp_path, log(1, 10), log(4, 6, term=2), log(7, 7, term=3))
-    assert restored(tmp_path).entries == [*entries(1, 3), *entries(4, 6, term=2), *entries(7, 7, term=3)]
+    write(tmp_path, log(1, 2), log(3, 10), log(11, 12), log(5, 6, term=2), log(7, 7, term=3))
+    assert restored(tmp_path).entries == [*entries(1, 4), *entries(5, 6, term=2), *entries(7, 7, term=3)]
 
 
 def test_a_log_can_be_replaced_from_its_first_entry(tmp_path: Path) -> None:

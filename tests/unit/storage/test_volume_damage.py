@@ -133,12 +133,19 @@ def test_a_mark_that_lags_is_what_a_crash_of_the_machine_leaves(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("slot", [0, 512])
-def test_a_torn_mark_is_no_loss(tmp_path: Path, slot: int) -> None:
+def test_a_torn_mark_leaves_the_one_before(tmp_path: Path, slot: int) -> None:
     write(tmp_path, log(1, 3))
+    older = (tmp_path / "raftq.sqlite").read_bytes()
+    write(tmp_path, log(4, 4), log(5, 5))
     with (tmp_path / "raftq.mark").open("r+b") as file:
         file.seek(slot + 10)
         file.write(b"torn")
-    assert restored(tmp_path).entries == [*entries(1, 3)]
+    torn = (tmp_path / "raftq.mark").read_bytes()
+    assert restored(tmp_path).entries == [*entries(1, 5)]
+    (tmp_path / "raftq.sqlite").write_bytes(older)
+    (tmp_path / "raftq.mark").write_bytes(torn)
+    with pytest.raises(VolumeUnusable, match="has lost"):
+        restored(tmp_path)
 
 
 def test_a_damaged_mark_is_refused(tmp_path: Path) -> None:
