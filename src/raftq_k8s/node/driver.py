@@ -205,8 +205,10 @@ class Driver:
         """Count what is not listened to."""
         self._ignored[kind] = self._ignored.get(kind, 0) + 1
 
-    def end(self) -> list[tuple[Token, Outcome]]:
-        """This node stops for good: what its callers can still be told."""
+    def end(self, now: Instant) -> list[tuple[Token, Outcome]]:
+        """This node stops for good, and leads no more: what its callers can still be told."""
+        self.standing = Standing("follower", self.standing.term, None, established=False)
+        self._leaderless_since = now
         self._submissions.end()
         return self._submissions.take_resolved()
 
@@ -247,7 +249,7 @@ class Driver:
         for verdict in actions.greetings:
             self._note_greeting(verdict)
         actions.notes, self._notes = self._notes, []
-        return actions or None
+        return actions if actions or self._to_apply else None
 
     def _apply(self) -> None:
         committed, self._to_apply = self._to_apply, ()
@@ -390,6 +392,7 @@ class Driver:
         leader_http = self._http_addresses.get(standing.leader) if standing.leader is not None else None
         unborn = self._phase if isinstance(self._phase, _Unborn) else None
         consensus = self._phase if isinstance(self._phase, Consensus) else None
+        leading = consensus if standing.role == "leader" else None
         voters = consensus.voters if consensus else ()
         return NodeStatus(
             member=self.identity.member,
@@ -402,8 +405,8 @@ class Driver:
             leader_http=leader_http or None,
             caught_up=self.caught_up,
             leaderless_ms=0.0 if since is None else now - since,
-            quorum_left_ms=_left(consensus.quorum_until if consensus else None, now),
-            lease_left_ms=_left(consensus.lease_until if consensus else None, now),
+            quorum_left_ms=_left(leading.quorum_until if leading else None, now),
+            lease_left_ms=_left(leading.lease_until if leading else None, now),
             commit_index=consensus.commit_index if consensus else NO_INDEX,
             applied_index=self._applied_index,
             last_index=consensus.last_index if consensus else NO_INDEX,

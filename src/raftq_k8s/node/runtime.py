@@ -102,7 +102,7 @@ class Runtime:
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        for token, outcome in self._driver.end():
+        for token, outcome in self._driver.end(self._clock()):
             self._resolve(token, outcome)
         for submission in self._submitted:
             self._resolve(submission.token, Refused("no-leader"))
@@ -111,9 +111,7 @@ class Runtime:
         for waiting in self._greeting.values():
             for future in waiting:
                 _end(future, Refusal("stopped", "this node is stopping"))
-        for waiter in self._standing_waiters:
-            if not waiter.done():
-                waiter.set_exception(errors.NotStarted("this node was stopped"))
+        self._tell_standing()
 
     # ------------------------------------------------------------------------------------------- what callers ask for
 
@@ -227,10 +225,13 @@ class Runtime:
         for sentence in actions.notes:
             self._listener.noted(sentence)
         if actions.standing is not None:
-            self._listener.standing_changed(actions.standing)
-            waiters, self._standing_waiters = self._standing_waiters, []
-            for waiter in waiters:
-                _end(waiter, None)
+            self._tell_standing()
+
+    def _tell_standing(self) -> None:
+        self._listener.standing_changed(self._driver.standing)
+        waiters, self._standing_waiters = self._standing_waiters, []
+        for waiter in waiters:
+            _end(waiter, None)
 
     def _resolve(self, token: Token, outcome: Outcome) -> None:
         _end(self._callers.pop(token), outcome)

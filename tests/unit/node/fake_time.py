@@ -1,4 +1,4 @@
-"""An event loop whose time jumps to the next timer as soon as there is nothing else to do: minutes pass in milliseconds,
+"""An event loop whose time jumps to the next timer as soon as there is nothing else to do: minutes pass in no time,
 and the same test takes the same course each time."""
 
 import asyncio

@@ -1,0 +1,158 @@
+"""Drivers talking to each other under a hand-driven clock: every write and message is seen, and held back at will."""
+
+from collections import deque
+
+import msgspec
+
+from raftq_k8s.node.driver import Actions, Driver, Node, Written
+from raftq_k8s.node.forwarding import Outcome
+from raftq_k8s.node.submissions import Submission, Token
+from raftq_k8s.node.transport import Wire
+from raftq_k8s.raft.birth import BirthRule, lowest
+from raftq_k8s.raft.membership import BirthRecord, Identity, Member
+from raftq_k8s.raft.persistence import HardState, Restored, Write
+from raftq_k8s.raft.settings import Settings
+from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, MemberId, Term
+from raftq_k8s.state.document import Document
+
+SETTINGS = Settings()
+LARGEST = 10_000
+
+
+def member(name: str) -> MemberId:
+    return MemberId(name)
+
+
+def blank(name: str) -> Restored:
+    return Restored(member(name), Incarnation(f"volume-{name}"), Generation(1), None, HardState(), [])
+
+
+def record(*names: str) -> BirthRecord:
+    return BirthRecord(
+        ClusterId("cluster"), tuple(Member(member(name), Incarnation(f"volume-{name}")) for name in names), Term(1)
+    )
+
+
+def born(name: str, *names: str) -> Restored:
+    return msgspec.structs.replace(blank(name), birth=record(*names))
+
+
+class Held:
+    """One driver, what it did, and what is held back of it."""
+
+    def __init__(self, restored: Restored, rule: BirthRule, seed: int, now: float, connected: set[str]) -> None:
+        self.name = restored.member
+        self.document = Document(1 << 20)
+        node = Node(
+            restored, BootId(f"boot-{self.name}-{seed}"), rule, ClusterId("cluster"), SETTINGS, seed, "", LARGEST
+        )
+        self.connected = connected
+        self.driver = Driver(node, self.document, lambda peer: peer in self.connected, now)
+        self.disk_ends = True
+        self.writes: deque[tuple[Written, Write]] = deque()
+        self.history: list[Actions] = []
+        self.resolved: dict[Token, Outcome] = {}
+
+
+class DriverCluster:
+    def __init__(self, *names: str, initialised: bool = True, disks_end: bool = True) -> None:
+        self.now = 10_000.0
+        self.names = names
+        self.cut: set[str] = set()
+        self.network: deque[tuple[Identity, str, Wire]] = deque()
+        self.hold_messages = False
+        self._tokens = 0
+        rule = lowest(tuple(map(member, names)))
+        self.nodes = {
+            name: Held(born(name, *names) if initialised else blank(name), rule, seed, self.now, set(names) - {name})
+            for seed, name in enumerate(names, start=1)
+        }
+        for held in self.nodes.values():
+            held.disk_ends = disks_end
+        self.settle()
+        for one in names:
+            for other in names:
+                if one != other:
+                    self.greet(one, other)
+
+    def __getitem__(self, name: str) -> Held:
+        return self.nodes[name]
+
+    def greet(self, one: str, other: str) -> None:
+        self[other].driver.greet(self[one].driver.hello(), self.now)
+        self.settle()
+
+    def submit(self, name: str, *commands: bytes, patience: float = 5_000.0) -> Token:
+        """All at once; returns the token of the last."""
+        submissions = []
+        for command in commands:
+            self._tokens += 1
+            submissions.append(Submission(Token(self._tokens), command, self.now + patience))
+        self[name].driver.submit(submissions)
+        self.settle()
+        return Token(self._tokens)
+
+    def settle(self) -> None:
+        """Until nothing is left to do at this moment."""
+        while self._act() or self._end_a_write() or self._deliver():
+            pass
+
+    def _act(self) -> bool:
+        acted = False
+        for held in self.nodes.values():
+            actions = held.driver.next_actions(self.now)
+            if actions is None:
+                continue
+            acted = True
+            held.history.append(actions)
+            if actions.write is not None:
+                held.writes.append(actions.write)
+            for destination, messages in actions.messages.items():
+                self.network.extend((held.driver.identity, destination, message) for message in messages)
+            held.resolved.update(actions.resolved)
+            if actions.announce:
+                for other in self.names:
+                    if other != held.name:
+                        self[other].driver.greet(held.driver.hello(), self.now)
+        return acted
+
+    def _end_a_write(self) -> bool:
+        for held in self.nodes.values():
+            if held.writes and held.disk_ends:
+                held.driver.persisted(held.writes.popleft()[0], self.now)
+                return True
+        return False
+
+    def _deliver(self) -> bool:
+        if self.hold_messages or not self.network:
+            return False
+        sender, destination, message = self.network.popleft()
+        if not {sender.member, destination} & self.cut:
+            self[destination].driver.receive(sender, [message], self.now)
+        return True
+
+    def advance(self, milliseconds: float) -> None:
+        end = self.now + milliseconds
+        while True:
+            wake = min(held.driver.wake_at for held in self.nodes.values())
+            if wake > end:
+                break
+            self.now = max(self.now, wake)
+            for held in self.nodes.values():
+                held.driver.tick(self.now)
+            self.settle()
+        self.now = end
+        self.settle()
+
+    def elect(self) -> str:
+        """Let time pass until somebody leads and is followed by all that are not cut off."""
+        for _ in range(200):
+            self.advance(50)
+            leaders = {held.driver.standing.leader for name, held in self.nodes.items() if name not in self.cut}
+            leader = leaders.pop() if len(leaders) == 1 else None
+            if leader is not None and leader not in self.cut and self[leader].driver.standing.established:
+                return leader
+        raise AssertionError("nobody was elected")
+
+    def others(self, leader: str) -> list[str]:
+        return [name for name in self.names if name != leader]

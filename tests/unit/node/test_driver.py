@@ -1,0 +1,381 @@
+"""In which order a node does things, and what it tells whom."""
+
+import msgspec
+import pytest
+from driver_cluster import LARGEST, SETTINGS, DriverCluster, record
+
+from raftq_k8s.node import submissions
+from raftq_k8s.node.driver import BirthReceipt
+from raftq_k8s.node.forwarding import Forward, Forwarded, Refused, Unknown
+from raftq_k8s.raft.messages import AppendEntries, VoteRequest
+from raftq_k8s.raft.types import BootId, Index, Term
+from raftq_k8s.state.commands import Applied, Put, Replace, encode
+from raftq_k8s.state.document import UnreadableCommand
+
+ABC = ("a", "b", "c")
+RED = encode(Put("colour", b'"red"'))
+BLUE = encode(Put("colour", b'"blue"'))
+
+
+# ------------------------------------------------------------------------------------------------------------- birth
+
+
+def test_the_record_is_on_stable_storage_before_it_is_announced_or_acted_upon() -> None:
+    cluster = DriverCluster(*ABC, initialised=False)
+    for held in cluster.nodes.values():
+        first = next(actions.write for actions in held.history if actions.write is not None)
+        assert first[0] == BirthReceipt()
+        assert first[1].birth == record(*ABC)
+        announced = [number for number, actions in enumerate(held.history) if actions.announce]
+        written = [number for number, actions in enumerate(held.history) if actions.write == first]
+        assert len(announced) == len(written) == 1
+        assert announced[0] > written[0]
+
+
+def test_while_the_record_is_not_on_the_disk_the_node_belongs_to_no_cluster() -> None:
+    cluster = DriverCluster("a", "b", initialised=False, disks_end=False)
+    founder = cluster["a"]
+    assert [write.birth for _, write in founder.writes] == [record("a", "b")]
+    assert founder.driver.hello().identity.cluster is None
+    assert founder.driver.hello().birth is None
+    assert "volume" in (founder.driver.status(cluster.now).waiting_for or "")
+    founder.disk_ends = True
+    cluster.settle()
+    assert founder.driver.hello().birth == record("a", "b")
+    assert founder.driver.status(cluster.now).waiting_for is None
+
+
+def test_a_node_that_expects_nobody_else_founds_at_once() -> None:
+    cluster = DriverCluster("a", initialised=False)
+    assert cluster["a"].driver.identity.cluster == "cluster"
+
+
+def test_who_greeted_before_the_birth_is_heard_after_it() -> None:
+    cluster = DriverCluster(*ABC, initialised=False)
+    cluster.elect()
+
+
+def test_a_term_observed_before_the_birth_is_passed_by_the_first_election() -> None:
+    cluster = DriverCluster("a", "b", initialised=False)
+    cluster["a"].driver.observe_term(Term(41), cluster.now)
+    leader = cluster.elect()
+    assert cluster[leader].driver.standing.term > 41
+
+
+# ------------------------------------------------------------------------------------------------ who is listened to
+
+
+def test_a_process_that_did_not_greet_is_not_heard() -> None:
+    cluster = DriverCluster(*ABC)
+    stranger = msgspec.structs.replace(cluster["b"].driver.identity, boot=BootId("another"))
+    leaderless = cluster["a"].driver.standing
+    vote = VoteRequest(stranger.member, cluster["a"].name, Term(9), stranger.incarnation, Index(9), Term(9), False)
+    cluster["a"].driver.receive(stranger, [vote], cluster.now)
+    cluster.settle()
+    assert cluster["a"].driver.standing == leaderless
+    assert cluster["a"].driver.status(cluster.now).ignored_messages["stranger"] == 1
+
+
+def test_a_message_in_another_members_name_is_not_heard() -> None:
+    cluster = DriverCluster(*ABC)
+    sender = cluster["b"].driver.identity
+    vote = VoteRequest(cluster["c"].name, cluster["a"].name, Term(9), sender.incarnation, Index(9), Term(9), False)
+    cluster["a"].driver.receive(sender, [vote], cluster.now)
+    assert cluster["a"].driver.standing.term == 0
+    assert cluster["a"].driver.status(cluster.now).ignored_messages["misaddressed"] == 1
+
+
+# --------------------------------------------------------------------------------------------------------- commands
+
+
+def test_single_node_nothing_is_resolved_before_it_is_durable() -> None:
+    cluster = DriverCluster("a")
+    cluster.elect()
+    cluster["a"].disk_ends = False
+    token = cluster.submit("a", RED)
+    assert cluster["a"].document.get("colour") is None
+    assert token not in cluster["a"].resolved
+    cluster["a"].disk_ends = True
+    cluster.settle()
+    assert isinstance(cluster["a"].resolved[token], Applied)
+
+
+def test_nothing_is_resolved_before_a_majority_holds_it() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    for name in cluster.others(leader):
+        cluster[name].disk_ends = False
+    token = cluster.submit(leader, RED)
+    assert token not in cluster[leader].resolved
+    assert cluster[leader].document.get("colour") is None
+    cluster[cluster.others(leader)[0]].disk_ends = True
+    cluster.settle()
+    assert isinstance(cluster[leader].resolved[token], Applied)
+    assert cluster[leader].document.get("colour") is not None
+
+
+def test_the_write_and_the_appends_of_a_batch_leave_together() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    before = len(cluster[leader].history)
+    cluster.hold_messages = True
+    cluster.submit(leader, RED, BLUE)
+    first = cluster[leader].history[before]
+    assert first.write is not None
+    assert [entry.command for entry in first.write[1].entries] == [RED, BLUE]
+    assert set(first.messages) == set(cluster.others(leader))
+    for messages in first.messages.values():
+        assert [type(message) for message in messages] == [AppendEntries]
+
+
+def test_a_proposal_that_survives_its_leaders_fall_is_answered_with_its_result() -> None:
+    cluster = DriverCluster(*ABC)
+    old = cluster.elect()
+    cluster.hold_messages = True
+    token = cluster.submit(old, RED)
+    for sender, destination, message in list(cluster.network):  # the followers get it; their answers are lost
+        cluster[destination].driver.receive(sender, [message], cluster.now)
+    cluster.hold_messages = False
+    cluster.network.clear()
+    cluster.cut.add(old)
+    cluster.settle()
+    new = cluster.elect()
+    assert token not in cluster[old].resolved
+    assert cluster[new].document.get("colour") is not None
+    cluster.cut.clear()
+    cluster.advance(400)
+    assert isinstance(cluster[old].resolved[token], Applied)
+
+
+def test_a_proposal_that_is_overwritten_provably_did_nothing() -> None:
+    cluster = DriverCluster(*ABC)
+    old = cluster.elect()
+    cluster.cut.add(old)
+    token = cluster.submit(old, RED, patience=60_000)
+    new = cluster.elect()
+    cluster.advance(2_000)
+    assert cluster[old].driver.standing.leader is None
+    assert token not in cluster[old].resolved  # deposed is no proof
+    cluster.submit(new, BLUE)
+    cluster.cut.clear()
+    cluster.advance(400)
+    assert cluster[old].resolved[token] == Refused("not-leader")
+
+
+def test_the_end_of_the_callers_time_is_no_proof_either() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    cluster.cut.add(leader)
+    token = cluster.submit(leader, RED, patience=300)
+    cluster.advance(301)
+    assert cluster[leader].resolved[token] == Unknown()
+
+
+def test_what_nobody_could_be_given_did_nothing() -> None:
+    cluster = DriverCluster(*ABC)
+    cluster.cut.update("bc")
+    token = cluster.submit("a", RED, patience=300)
+    cluster.advance(299)
+    assert token not in cluster["a"].resolved
+    cluster.advance(1)
+    assert cluster["a"].resolved[token] == Refused("no-leader")
+
+
+def test_too_large_never_enters_the_log() -> None:
+    cluster = DriverCluster("a")
+    cluster.elect()
+    last = cluster["a"].driver.status(cluster.now).last_index
+    token = cluster.submit("a", b"x" * (LARGEST + 1))
+    assert cluster["a"].resolved[token] == Refused("too-large")
+    assert cluster["a"].driver.status(cluster.now).last_index == last
+
+
+def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 50
+    monkeypatch.setattr(submissions, "UNDECIDED_LIMIT", limit)
+    cluster = DriverCluster(*ABC)
+    cluster.submit("a", *[RED] * limit)
+    assert not cluster["a"].resolved
+    one_more = cluster.submit("a", RED)
+    assert cluster["a"].resolved == {one_more: Refused("overloaded")}
+    cluster.elect()
+    applied = [outcome for outcome in cluster["a"].resolved.values() if isinstance(outcome, Applied)]
+    assert len(applied) == limit
+
+
+def test_a_command_that_cannot_be_applied_ends_the_process() -> None:
+    cluster = DriverCluster("a")
+    cluster.elect()
+    with pytest.raises(UnreadableCommand):
+        cluster.submit("a", b"no command at all")
+
+
+# --------------------------------------------------------------------------------------------------------- forwarding
+
+
+def test_a_followers_command_travels_one_hop_and_comes_back_as_its_result() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    follower = cluster.others(leader)[0]
+    token = cluster.submit(follower, RED)
+    result = cluster[follower].resolved[token]
+    assert isinstance(result, Applied)
+    assert cluster[leader].document.get("colour") == (b'"red"', result.revision)
+
+
+def test_it_waits_while_the_leader_cannot_be_reached() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    follower = cluster[cluster.others(leader)[0]]
+    follower.connected.clear()
+    token = cluster.submit(follower.name, RED)
+    assert token not in follower.resolved
+    follower.connected.add(leader)
+    cluster.advance(SETTINGS.heartbeat)
+    assert isinstance(follower.resolved[token], Applied)
+
+
+def test_who_does_not_lead_refuses_and_the_source_tries_again_a_little_later() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    follower, third = (cluster[name] for name in cluster.others(leader))
+    cluster.hold_messages = True
+    token = cluster.submit(follower.name, RED)
+    ((_, _, forward),) = cluster.network
+    assert isinstance(forward, Forward)
+    cluster.network.clear()
+    refusal = Forwarded(forward.destination, forward.source, forward.ticket, Refused("not-leader"))
+    follower.driver.receive(cluster[leader].driver.identity, [refusal], cluster.now)
+    cluster.settle()
+    assert not cluster.network  # not at once: it would go round and round
+    cluster.hold_messages = False
+    cluster.advance(SETTINGS.heartbeat)
+    assert isinstance(follower.resolved[token], Applied)
+
+    misled = Forward(follower.name, third.name, 7, RED)  # one hop only: a third node does not pass it on
+    third.driver.receive(follower.driver.identity, [misled], cluster.now)
+    cluster.hold_messages = True
+    cluster.settle()
+    assert [message for _, _, message in cluster.network] == [
+        Forwarded(third.name, follower.name, 7, Refused("not-leader"))
+    ]
+
+
+def test_a_lost_connection_leaves_what_travelled_unknown_and_is_not_sent_again() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    follower = cluster[cluster.others(leader)[0]]
+    cluster.hold_messages = True
+    token = cluster.submit(follower.name, RED)
+    cluster.network.clear()
+    follower.driver.lost(cluster[leader].name, cluster.now)
+    cluster.settle()
+    assert follower.resolved[token] == Unknown()
+    cluster.hold_messages = False
+    cluster.advance(3_000)
+    assert all(held.document.get("colour") is None for held in cluster.nodes.values())
+
+
+def test_an_answer_that_does_not_come_is_unknown_and_a_late_one_is_nobodys() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    follower = cluster[cluster.others(leader)[0]]
+    cluster.hold_messages = True
+    token = cluster.submit(follower.name, RED, patience=40)
+    cluster.advance(40)
+    assert follower.resolved == {token: Unknown()}
+    follower.resolved.clear()
+    cluster.hold_messages = False
+    cluster.settle()
+    assert cluster[leader].document.get("colour") is not None
+    assert follower.resolved == {}
+
+
+def test_only_the_leader_that_was_asked_may_answer() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    follower, third = (cluster[name] for name in cluster.others(leader))
+    cluster.hold_messages = True
+    token = cluster.submit(follower.name, RED)
+    ((_, _, forward),) = cluster.network
+    assert isinstance(forward, Forward)
+    lie = Forwarded(third.name, follower.name, forward.ticket, Applied(1, False))
+    follower.driver.receive(third.driver.identity, [lie], cluster.now)
+    cluster.settle()
+    assert token not in follower.resolved
+
+
+def test_a_forward_that_the_transport_brings_twice_takes_effect_once() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    follower = cluster[cluster.others(leader)[0]]
+    last = cluster[leader].driver.status(cluster.now).last_index
+    forward = Forward(follower.name, cluster[leader].name, 7, RED)
+    for _ in range(2):
+        cluster[leader].driver.receive(follower.driver.identity, [forward], cluster.now)
+        cluster.settle()
+    assert cluster[leader].driver.status(cluster.now).last_index == last + 1
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        (b"no command at all", "malformed"),
+        (encode(Put("k", b"{not json")), "malformed"),
+        (encode(Replace(b"{not json")), "malformed"),
+        (encode(Put("k", b'"' + b"x" * LARGEST + b'"')), "too-large"),
+    ],
+)
+def test_a_peers_command_that_would_end_every_member_never_enters_the_log(command: bytes, kind: str) -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster[cluster.elect()]
+    follower = cluster[cluster.others(leader.name)[0]]
+    last = leader.driver.status(cluster.now).last_index
+    cluster.hold_messages = True
+    leader.driver.receive(follower.driver.identity, [Forward(follower.name, leader.name, 7, command)], cluster.now)
+    cluster.settle()
+    assert cluster.network[0][2] == Forwarded(leader.name, follower.name, 7, Refused(kind))
+    assert leader.driver.status(cluster.now).last_index == last
+
+
+# ------------------------------------------------------------------------------------------------------- what is told
+
+
+def test_caught_up_once_the_leaders_commit_is_applied_and_not_before() -> None:
+    cluster = DriverCluster(*ABC)
+    assert not any(held.driver.caught_up for held in cluster.nodes.values())
+    cluster.cut.add("c")
+    leader = cluster.elect()
+    cluster.submit(leader, RED)
+    cluster.advance(200)
+    assert not cluster["c"].driver.caught_up
+    cluster["c"].disk_ends = False
+    cluster.cut.clear()
+    cluster.advance(100)
+    assert not cluster["c"].driver.caught_up
+    cluster["c"].disk_ends = True
+    cluster.advance(400)
+    assert all(held.driver.caught_up for held in cluster.nodes.values())
+
+
+def test_status_counts_the_time_without_a_leader() -> None:
+    cluster = DriverCluster(*ABC)
+    cluster.cut.update(ABC)
+    cluster.advance(1_500)
+    assert cluster["a"].driver.status(cluster.now).leaderless_ms == 1_500
+    cluster.cut.clear()
+    leader = cluster.elect()
+    status = cluster[leader].driver.status(cluster.now)
+    assert status.leaderless_ms == 0
+    assert status.established
+    assert 0 < status.quorum_left_ms <= 200
+    assert status.voters == ABC
+
+
+def test_elections_are_told_in_sentences() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    said = [note for actions in cluster[leader].history for note in actions.notes]
+    assert f"{leader} is elected leader in term 1" in said
+    heard = [note for actions in cluster[cluster.others(leader)[0]].history for note in actions.notes]
+    assert f"{leader} leads in term 1" in heard
