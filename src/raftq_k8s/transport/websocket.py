@@ -64,6 +64,8 @@ class Peer:
         self.alone.set()
         self.sighting = asyncio.Event()
         self.backoff = Backoff()
+        self.refusal: str | None = None
+        """What it last said when it refused us."""
         self.dialler: asyncio.Task[None] | None = None
 
 
@@ -262,8 +264,8 @@ class WebsocketTransport:
             code, reason = codes.REFUSED, str(unwelcome)
         except ConnectionOver as over:
             code, reason = codes.GOING_AWAY, ""
-            if over.code is not None:
-                logger.debug("a peer closed its connection: %s %s", over.code, over)
+            if over.code == codes.REFUSED and heard is not None:
+                self._refused_by(heard.identity.member, str(over))
         finally:
             settled()
             self._connections.discard(connection)
@@ -352,7 +354,14 @@ class WebsocketTransport:
 
     def _count_bad(self, kind: str) -> None:
         self.bad_frames[kind] += 1
-        logger.warning("closed a connection on the raft port that is not ours: %s", kind)
+        logger.info("closed a connection that is not ours: %s", kind)
+
+    def _refused_by(self, member: MemberId, reason: str) -> None:
+        """Said once, though it is dialled again and again."""
+        peer = self._peers[member]
+        if reason != peer.refusal:
+            peer.refusal = reason
+            logger.warning("%s refuses this node: %s", member, reason)
 
     def _close_soon(self, connection: Connection, code: int, reason: str) -> None:
         self._spawn(connection.close(code, reason))
