@@ -23,6 +23,9 @@ from raftq_k8s.raft.membership import Identity, Refusal
 from raftq_k8s.raft.messages import AppendEntries
 from raftq_k8s.raft.types import Instant, MemberId, Milliseconds, Term
 
+_MOST_PEERS = 256
+"""Whoever invents more names than a cluster has members is not answered."""
+
 
 class Emit(Protocol):
     def __call__(
@@ -91,6 +94,8 @@ class BusTransport:
         sender, destination, spoken = decode(event, message)
         receiver = self._receiver
         if receiver is None or destination != receiver.hello().identity.member:
+            return
+        if sender.member not in self._peers and len(self._peers) >= _MOST_PEERS:
             return
         match spoken:
             case Greeting(hello):

@@ -33,6 +33,10 @@ PROTOCOL = 1
 """The only version of the protocol that this release speaks."""
 
 
+_STRANGERS_NOTED = 256
+"""Names under which somebody was refused: whoever invents more of them fills no memory and no log."""
+
+
 class BirthReceipt(msgspec.Struct, frozen=True):
     """Names the one write of an unborn node: its birth record."""
 
@@ -149,11 +153,13 @@ class Driver:
     def greet(self, hello: Hello, now: Instant) -> None:
         """The verdict comes with some later actions: mostly at once, else when what it rests on is synced."""
         identity = hello.identity
-        self._hellos[identity.member] = hello
         match self._phase:
             case Consensus() as consensus:
+                if identity.member in consensus.voters:
+                    self._hellos[identity.member] = hello
                 consensus.step(hello, now)
             case _Unborn() as unborn:
+                self._hellos[identity.member] = hello
                 refusal = unborn.birth.greet(hello)
                 self._greeted.append(Accepted(identity) if refusal is None else output.Refused(identity, refusal))
 
@@ -382,7 +388,7 @@ class Driver:
         if isinstance(verdict, Accepted) and hello is not None and hello.identity == verdict.identity:
             self._http_addresses[member] = hello.http_address
         kind = verdict.refusal.kind if isinstance(verdict, output.Refused) else ""
-        if self._refusals.get(member, "") != kind:
+        if self._refusals.get(member, "") != kind and len(self._refusals) < _STRANGERS_NOTED:
             self._refusals[member] = kind
             self._notes.append(of_greeting(verdict))
 

@@ -46,4 +46,4 @@ class NodeStatus(msgspec.Struct, frozen=True):
     ignored_messages: dict[str, int]
     """Messages and greetings that a rule refused, by kind."""
     proposals: dict[str, int]
-    """By outcome: `applied`, `refused`, `unknown`."""
+    """Commands of this node's own callers, by outcome: `applied`, `refused`, `unknown`."""

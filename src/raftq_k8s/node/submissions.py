@@ -75,6 +75,7 @@ class Submissions:
         self._resolved: list[tuple[Token, Outcome]] = []
         self._answers: list[Forwarded] = []
         self.counts = {"applied": 0, "refused": 0, "unknown": 0}
+        """Of this node's own callers, by outcome."""
 
     # ------------------------------------------------------------------------------------------------------- arrivals
 
@@ -211,17 +212,9 @@ class Submissions:
     def resolve(self, origin: Origin, outcome: Outcome) -> None:
         if isinstance(origin, Asked):
             self._answers.append(Forwarded(self._me, origin.peer, origin.ticket, outcome))
-        elif self._open.pop(origin, None) is not None:
+        elif self._open.pop(origin, None) is not None:  # else nobody waits any more
             self._resolved.append((origin, outcome))
-        else:
-            return  # nobody waits any more
-        match outcome:
-            case Applied():
-                self.counts["applied"] += 1
-            case Unknown():
-                self.counts["unknown"] += 1
-            case _:
-                self.counts["refused"] += 1
+            self.counts[_count_of(outcome)] += 1
 
     def take_resolved(self) -> list[tuple[Token, Outcome]]:
         resolved, self._resolved = self._resolved, []
@@ -245,3 +238,13 @@ def _malformed(command: bytes) -> Refused | None:
     except (msgspec.DecodeError, json_text.NotJson):
         return Refused("malformed")
     return None
+
+
+def _count_of(outcome: Outcome) -> str:
+    match outcome:
+        case Applied():
+            return "applied"
+        case Unknown():
+            return "unknown"
+        case _:
+            return "refused"
