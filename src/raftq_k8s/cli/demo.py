@@ -26,8 +26,8 @@ _PAUSE_S = 0.01
 """Of each writer after an accepted put: enough load to lose something, and calm enough for a laptop."""
 _REPLACED_WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.1
-_STRIP_EVERY_S = 0.25
-_STRIP_LENGTH = 56
+_STRIP_EVERY_S = 0.125
+_STRIP_LENGTH = 64
 
 
 class Kill(NamedTuple):
@@ -49,7 +49,7 @@ class Scene:
         self.kills: list[Kill] = []
         self.doing = "starting the agents"
         self.rates: deque[float] = deque(maxlen=_STRIP_LENGTH)
-        """Acknowledged puts a second, a value a quarter of a second."""
+        """Acknowledged puts a second, in short slices of time, since the first."""
 
     async def keep_looking(self) -> None:
         while True:
@@ -62,7 +62,8 @@ class Scene:
         while True:
             await asyncio.sleep(_STRIP_EVERY_S)
             count, now = len(self.ledger.acknowledged), time.monotonic()
-            self.rates.append((count - before) / (now - then))
+            if count:
+                self.rates.append((count - before) / (now - then))
             before, then = count, now
 
 
@@ -79,7 +80,7 @@ class Report(NamedTuple):
         return not self.lost and not self.duplicates
 
     def sentence(self) -> str:
-        losses = f"{self.lost} lost · {self.duplicates} applied twice · {self.acknowledged} puts acknowledged"
+        losses = f"{self.lost} lost · {self.duplicates} applied twice · {self.acknowledged:,} puts acknowledged"
         if not self.failover_seconds:
             return losses
         slowest = max(self.failover_seconds)
@@ -87,7 +88,7 @@ class Report(NamedTuple):
 
 
 class Audience(Protocol):
-    """Whoever is told. Used as a context manager around the whole."""
+    """Whoever is told. A context manager: on the way out the members still run, so that a last look shows them."""
 
     def __enter__(self) -> object: ...
     def __exit__(self, *_: object) -> None: ...
@@ -152,17 +153,17 @@ async def _interruptible(audience: Audience, kills: int, nodes: int) -> Report:
     this = asyncio.current_task()
     assert this is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
-    with tempfile.TemporaryDirectory(prefix="raftq-demo-") as folder, audience:
-        cluster = LocalCluster(Path(folder), nodes)
-        scene = Scene(cluster, kills)
-        audience.show(scene)
-        async with cluster:
-            return await _play(scene, audience)
+    with tempfile.TemporaryDirectory(prefix="raftq-demo-") as folder:
+        async with LocalCluster(Path(folder), nodes) as cluster:
+            scene = Scene(cluster, kills)
+            with audience:
+                audience.show(scene)
+                return await _play(scene, audience)
 
 
 async def _play(scene: Scene, audience: Audience) -> Report:
-    looking = [asyncio.create_task(scene.keep_looking()), asyncio.create_task(scene.keep_counting())]
-    writing: list[asyncio.Task[None]] = []
+    looking = [asyncio.create_task(scene.keep_looking())]
+    writing = [asyncio.create_task(scene.keep_counting())]
     try:
         leader = await scene.cluster.leader()
         await scene.cluster.all_ready()

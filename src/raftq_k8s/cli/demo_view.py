@@ -19,6 +19,7 @@ from raftq_k8s.node.status import RaftRole
 _REDRAWN_A_SECOND = 8
 _KILLS_SHOWN = 8
 _BAR_OF_ONE_SECOND = 40
+_RATE_OF_LAST = 8
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
@@ -31,7 +32,6 @@ class LiveView:
         self._live = Live(
             console=Console(highlight=False),
             get_renderable=self._picture,
-            refresh_per_second=_REDRAWN_A_SECOND,
             auto_refresh=False,
         )
         self._redrawing: asyncio.Task[None] | None = None
@@ -53,7 +53,6 @@ class LiveView:
 
     def conclude(self, report: Report) -> None:
         self._report = report
-        self._live.refresh()
 
     async def _redraw(self) -> None:
         while True:
@@ -116,8 +115,9 @@ def _writes(scene: Scene) -> Group:
         if rate:
             strip.append(_LEVELS[min(len(_LEVELS) - 1, int(rate / highest * len(_LEVELS)))], "green")
         else:
-            strip.append("·", "red" if ledger.acknowledged else "dim")
-    rate = sum(list(rates)[-4:]) / 4
+            strip.append("·", "red")
+    lately = list(rates)[-_RATE_OF_LAST:]
+    rate = sum(lately) / len(lately) if lately else 0.0
     said = Text.assemble(
         ("client  ", "dim"),
         f"{_grouped(len(ledger.acknowledged))} puts acknowledged",

@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from raftq_k8s.cli.at_most_once import Answer, Connection, Unanswered, Unsent
 from raftq_k8s.cli.local_cluster import LocalAgent
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 8.0
+"""Longer than an agent takes to say that it does not know."""
 _READS_AT_ONCE = 16
 
 
 class Ledger:
-    """What was sent, and what was answered."""
+    """What was sent, and what was answered. Two ledgers on one cluster need different names for their puts."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "put") -> None:
+        self._name = name
         self.sent: dict[str, int] = {}
         self.acknowledged: dict[str, int] = {}
         """The revision each put was acknowledged with, by key."""
@@ -31,7 +33,7 @@ class Ledger:
 
     def next_put(self) -> tuple[str, int]:
         number = len(self.sent) + 1
-        key = f"put-{number:07d}"
+        key = f"{self._name}-{number:07d}"
         self.sent[key] = number
         return key, number
 
