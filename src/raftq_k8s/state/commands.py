@@ -25,7 +25,7 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="delete
 Command: TypeAlias = Replace | Put | Delete
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Command)
+_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 
 
 def encode(command: Command) -> bytes:

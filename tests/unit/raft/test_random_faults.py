@@ -78,7 +78,7 @@ def run_faults(cluster: Cluster, dice: Random, history: History, steps: int) -> 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_what_was_committed_stays_whatever_fails(size: int) -> None:
-    for seed in range(20):
+    for seed in range(60 // size):
         dice = Random(f"{size}/{seed}")
         inflight = dice.choice([1, 4, 64])
         settings = Settings(max_inflight=inflight, max_append_bytes=dice.choice([1, 10, 1000]))
