@@ -56,8 +56,10 @@ def test_who_greeted_before_the_birth_is_heard_after_it() -> None:
 
 
 def test_a_term_observed_before_the_birth_is_passed_by_the_first_election() -> None:
-    cluster = DriverCluster("a", "b", initialised=False)
+    cluster = DriverCluster("a", "b", initialised=False, disks_end=False)
     cluster["a"].driver.observe_term(Term(41), cluster.now)
+    for held in cluster.nodes.values():
+        held.disk_ends = True
     leader = cluster.elect()
     assert cluster[leader].driver.standing.term > 41
 
@@ -151,8 +153,8 @@ def test_a_proposal_that_is_overwritten_provably_did_nothing() -> None:
     cluster = DriverCluster(*ABC)
     old = cluster.elect()
     cluster.cut.add(old)
-    token = cluster.submit(old, RED, patience=60_000)
-    new = cluster.elect()
+    token = cluster.submit(old, RED, RED, patience=60_000)  # the new leader's own entry takes the place of the first,
+    new = cluster.elect()  # and its command that of the second
     cluster.advance(2_000)
     assert cluster[old].driver.standing.leader is None
     assert token not in cluster[old].resolved  # deposed is no proof
