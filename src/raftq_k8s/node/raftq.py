@@ -211,6 +211,8 @@ class Raftq:
             await asyncio.to_thread(self._volume.close)
             raise
         self._runtime = runtime
+        if self._stopped:  # meanwhile
+            await runtime.stop()
 
     def _make_runtime(self, node: RaftNode, restored: Restored) -> Runtime:
         if restored.member != node.id:
@@ -232,8 +234,8 @@ class Raftq:
         return Runtime(driver, self._volume, self._transport, self, self.failure, self._clock)
 
     async def _stop(self) -> None:
-        self._stopped = True
-        if self._runtime is not None:
+        first, self._stopped = not self._stopped, True
+        if first and self._runtime is not None:
             await self._runtime.stop()
 
     async def _replicate(self, data: object) -> None:

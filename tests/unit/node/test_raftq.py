@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from raftq_k8s.raft.persistence import Restored, Write
 from raftq_k8s.raft.types import MemberId, Term
 from raftq_k8s.state.commands import Applied, Put
 from raftq_k8s.storage.memory import MemoryVolume
+from raftq_k8s.storage.sqlite import SqliteVolume
 from raftq_k8s.storage.volume import WriteFailed
 
 JUST_ME = {"node": {"id": "a", "time": 1}}
@@ -241,6 +243,36 @@ def test_many_submitted_in_one_turn_are_one_write() -> None:
         assert all(isinstance(result, Applied) for result in results)
         assert [len(write.entries) for write in writes] == [100]
         await raft.destroy()
+
+    run(scenario())
+
+
+async def test_writes_that_end_on_another_thread_come_back_to_the_loop(tmp_path: Path) -> None:
+    """The one test here with real time: a disk, a thread and the clock of the machine."""
+    raft = Raftq(RaftqOptions(bootstrap=True), volume=SqliteVolume(tmp_path, MemberId("a")))
+    await raft.dispatch("serviceStarted", JUST_ME)
+    async with asyncio.timeout(20):
+        results = await asyncio.gather(*(raft.submit(Put(f"k{n}", b"1"), 20) for n in range(50)))
+        assert all(isinstance(result, Applied) for result in results)
+    await raft.destroy()
+
+    again = Raftq(RaftqOptions(), volume=SqliteVolume(tmp_path, MemberId("a")))
+    await again.dispatch("serviceStarted", JUST_ME)
+    async with asyncio.timeout(20):
+        await again.submit(Put("after", b"1"), 20)
+    assert len(again.get_data()) == 51
+    await again.destroy()
+
+
+def test_destroyed_while_it_starts_it_does_not_run() -> None:
+    async def scenario() -> None:
+        raft = alone()
+        starting = asyncio.ensure_future(raft.dispatch("serviceStarted", JUST_ME))
+        await asyncio.sleep(0)
+        await raft.destroy()
+        await starting
+        with pytest.raises(NotStarted):
+            await raft.submit(Put("k", b"1"), 1)
 
     run(scenario())
 
