@@ -61,12 +61,14 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _table(title: str, columns: list[str], rows: list[Any]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0))
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
     for column in columns:
         table.add_column(column, justify="left" if column in ("server", "member", "role", "profile") else "right")
     for row in rows:
         table.add_row(*map(str, row))
-    Console().print(table, end="\n\n")
+    console = Console(highlight=False)
+    console.print(title, style="bold")
+    console.print(table, end="\n\n")
 
 
 if __name__ == "__main__":
