@@ -15,6 +15,10 @@ from raftq_k8s.raft.persistence import Receipt
 from raftq_k8s.raft.types import NO_INDEX, NO_TERM, Index, Term
 
 
+ENTRY_BYTES = 24
+"""What an entry weighs on a wire besides its command, at the most: runs of empty entries have a bound too."""
+
+
 def _term_of(entry: Entry) -> Term:
     return entry.term
 
@@ -65,10 +69,10 @@ class Log:
         return len(entries)
 
     def slice(self, first: Index, max_bytes: int) -> tuple[Entry, ...]:
-        """Entries from `first` on whose commands fit `max_bytes`; always at least one, when there is one."""
+        """Entries from `first` on that fit `max_bytes`; always at least one, when there is one."""
         last, size = first - 1, 0
         while last < len(self._entries):
-            size += len(self._entries[last].command)
+            size += len(self._entries[last].command) + ENTRY_BYTES
             if size > max_bytes and last >= first:
                 break
             last += 1

@@ -12,7 +12,7 @@ class Settings(msgspec.Struct, frozen=True):
     minimum_election: Milliseconds = 200.0
     maximum_election: Milliseconds = 800.0
     max_append_bytes: int = 1 << 18
-    """Commands in one append; a single larger command still travels, alone."""
+    """Of entries in one append; a single larger one still travels, alone."""
     max_inflight: int = 64
     """Appends with entries that a peer has not answered yet. 1 for a transport that reorders."""
     max_uncommitted_bytes: int = 1 << 26

@@ -81,7 +81,7 @@ def test_what_was_committed_stays_whatever_fails(size: int) -> None:
     for seed in range(60 // size):
         dice = Random(f"{size}/{seed}")
         inflight = dice.choice([1, 4, 64])
-        settings = Settings(max_inflight=inflight, max_append_bytes=dice.choice([1, 10, 1000]))
+        settings = Settings(max_inflight=inflight, max_append_bytes=dice.choice([1, 60, 1000]))
         cluster = Cluster(*"abcde"[:size], settings=settings, seed=seed * 7919)
         history = History()
         run_faults(cluster, dice, history, 1000)

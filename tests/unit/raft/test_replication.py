@@ -4,6 +4,7 @@ import pytest
 from raft_cluster import Cluster
 
 from raftq_k8s.raft.consensus import NotLeader, Overloaded
+from raftq_k8s.raft.log import ENTRY_BYTES
 from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryKind, Message, VoteRequest, VoteResponse
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import Incarnation, Index, MemberId, Term
@@ -458,12 +459,12 @@ def test_a_batch_is_one_write_and_one_append_a_peer() -> None:
 
 
 def test_appends_are_cut_to_their_bound_and_a_larger_command_travels_alone() -> None:
-    cluster = Cluster("a", "b", "c", settings=Settings(max_append_bytes=10))
+    cluster = Cluster("a", "b", "c", settings=Settings(max_append_bytes=10 + 2 * ENTRY_BYTES))
     cluster.elect("a")
     cluster.advance(100)
-    cluster["a"].propose([b"1234", b"1234", b"1234", b"123456789012345", b"1"], cluster.now)
+    cluster["a"].propose([b"1234", b"1234", b"1234", b"x" * 100, b"1"], cluster.now)
     appends = [m for m in cluster["a"].take_output().messages if isinstance(m, AppendEntries) and m.destination == B]
-    assert [[len(e.command) for e in m.entries] for m in appends] == [[4, 4], [4], [15], [1]]
+    assert [[len(e.command) for e in m.entries] for m in appends] == [[4, 4], [4], [100], [1]]
 
 
 def test_41_messages_in_flight_are_bounded() -> None:
