@@ -157,10 +157,12 @@ async def test_a_deposed_leader_takes_its_label_off(api, members):
     member = members("raftq-0", PATIENT).start()
     await member.node.lead(5)
     await api.until(lambda: api.labelled())
+    await api.until(lambda: member.lags)
+    looks = len(api.statuses("GET"))
     await member.node.follow(6)
     await api.until(lambda: not api.labelled() and not member.labeller.pending)
     assert api.role("raftq-0") == "follower"
-    assert [method for method, _, _ in api.requests[-1:]] == ["PATCH"], "no look was needed to step back"
+    assert len(api.statuses("GET")) == looks, "no look was needed to step back"
 
 
 async def test_the_label_moves_from_leader_to_leader(api, members):
@@ -197,7 +199,7 @@ async def test_a_fence_that_overtakes_the_label_wins(api, members):
     assert not any(api.history)
 
 
-async def test_no_write_follows_once_raft_has_changed_its_mind(api, members):
+async def test_no_label_follows_once_raft_has_changed_its_mind(api, members):
     deposed = []
 
     def depose(request, body):
@@ -210,6 +212,40 @@ async def test_no_write_follows_once_raft_has_changed_its_mind(api, members):
     await member.node.lead(5)
     await api.until(lambda: api.role("raftq-1") == "follower" and not member.labeller.pending)
     assert not any(api.history)
+
+
+async def test_a_write_is_withheld_when_raft_changes_between_decision_and_sending(api, members):
+    member = members("raftq-0")
+    node = member.node
+
+    def voters():
+        if api.requests:  # it has looked, and decides now
+            asyncio.get_running_loop().call_soon(setattr, node, "quorum", False)
+        return VOTERS
+
+    node.voters = voters
+    await node.lead(5)
+    member.start()
+    await api.until(lambda: member.labeller.writes["withheld"] == 2)
+    await api.until(lambda: api.role("raftq-0") == "follower")
+    assert {name for name, _ in api.patches} == {"raftq-0"}
+
+
+async def test_a_label_whose_answer_was_lost_is_looked_for_before_it_is_called_gone(api, members):
+    deposed = []
+
+    def hang_up(request, body):
+        api.lose_answers = bool(body) and body["metadata"]["labels"]["role"] == "leader"
+        if api.lose_answers:
+            deposed.append(asyncio.create_task(member.node.follow(6)))
+
+    api.touch("raftq-0", labels={"role": "follower"})
+    api.before = hang_up
+    never = Times(check=60, retry=60, retry_cap=60)
+    member = members("raftq-0", never).start()
+    await member.node.lead(5)
+    await api.until(lambda: frozenset({"raftq-0"}) in api.history)
+    await api.until(lambda: not api.labelled())
 
 
 async def test_a_leader_without_a_quorum_by_the_clock_is_not_labelled(api, members):
@@ -260,6 +296,7 @@ async def test_a_voter_whose_pod_lost_its_selector_labels_is_fenced_all_the_same
     await member.node.lead(5)
     await api.until(lambda: api.labelled() == {"raftq-0"})
     assert api.term("raftq-1") == "5"
+    assert member.labeller.writes["conflict"] == 0
 
 
 async def test_what_an_administrator_did_is_repaired(api, members):
