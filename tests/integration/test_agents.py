@@ -6,6 +6,7 @@ Whatever is waited for has a deadline, and a failure shows the last lines of eve
 import asyncio
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest_asyncio
 
 from raftq_k8s.cli.at_most_once import Unanswered, Unsent
 from raftq_k8s.cli.local_cluster import ClusterFailed, LocalCluster, free_ports
-from raftq_k8s.cli.writer import Ledger, audit, first_accepted, revision, write_on
+from raftq_k8s.cli.writer import Client, Ledger, audit, first_accepted, revision, write_on
 from raftq_k8s.node.status import RaftRole
 
 AGENT = [sys.executable, "-m", "raftq_k8s.cli.main", "agent"]
@@ -227,6 +228,45 @@ async def test_sigterm_ends_an_agent_well_and_in_time(cluster):
     assert await cluster.stop(follower) == 0
     assert await cluster.stop(leader) == 0
     assert "stopped" in leader.last_lines(1)
+
+
+async def test_a_second_sigterm_hurries_an_agent_that_still_has_something_to_answer(cluster):
+    survivor, *others = [await cluster.leader(), *await followers(cluster)]
+    for agent in others:
+        await cluster.kill(agent)
+    waiting = asyncio.create_task(Client(survivor, Ledger("hurried")).put())
+    # Another request on a connection of its own, answered later than the first was read.
+    await asyncio.gather(*(survivor.status() for _ in range(3)))
+    cluster.expect_end(survivor)
+    began = time.monotonic()
+    survivor.process.terminate()
+    await asyncio.sleep(0.3)
+    assert survivor.running
+    survivor.process.terminate()
+
+    async def ended():
+        return not survivor.running
+
+    await cluster.until(ended, "the agent to end", 5.0)
+    assert survivor.process.returncode == 0
+    assert time.monotonic() - began < 2.5  # its HTTP face would have waited for 3 s
+    assert not await waiting
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are set by Linux only")
+async def test_an_agent_whose_disk_fails_ends_and_the_others_go_on(cluster):
+    leader = await cluster.leader()
+    resource.prlimit(leader.process.pid, resource.RLIMIT_FSIZE, (1, 1))
+    cluster.expect_end(leader)
+    assert not await Client(leader, Ledger("unwritten")).put()
+
+    async def ended():
+        return not leader.running
+
+    await cluster.until(ended, "the agent to end", 5.0)
+    assert leader.process.returncode == 1  # its log is a file too, so it could say nothing
+    others = [agent for agent in cluster.agents if agent is not leader]
+    assert await first_accepted(others, Ledger("go-on"), 10.0) in others
 
 
 async def test_an_agent_that_still_waits_for_its_peers_can_be_stopped(tmp_path):

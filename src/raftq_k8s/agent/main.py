@@ -19,7 +19,7 @@ from raftq_k8s.agent.composition import Agent
 from raftq_k8s.agent.listening import check_free
 from raftq_k8s.agent.settings import Plan, SettingsError, plan
 from raftq_k8s.agent.sources import load
-from raftq_k8s.storage.volume import VolumeUnusable
+from raftq_k8s.storage.volume import VolumeUnusable, WriteFailed
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,9 @@ async def _run(planned: Plan) -> int:
             await _first(agent.drain(), asked.to_hurry.wait())
     except (SettingsError, VolumeUnusable):
         raise
+    except WriteFailed as error:
+        logger.error("this agent cannot go on: %s", error)
+        return 1
     except Exception:  # the process's own door: whatever failed, the next process begins anew
         logger.exception("this agent cannot go on")
         return 1

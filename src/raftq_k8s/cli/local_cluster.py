@@ -132,7 +132,7 @@ class LocalCluster:
             LocalAgent(name, folder, raft_port, http_port, ["--peers", peers, *arguments])
             for name, raft_port, http_port in zip(names, ports[::2], ports[1::2], strict=True)
         )
-        self._ended_on_purpose: set[str] = set()
+        self._expected_to_end: set[str] = set()
 
     async def __aenter__(self) -> "LocalCluster":
         for agent in self.agents:
@@ -146,15 +146,19 @@ class LocalCluster:
         await asyncio.shield(asyncio.gather(*(agent.stop() for agent in self.agents)))
 
     def start(self, agent: LocalAgent) -> None:
-        self._ended_on_purpose.discard(agent.name)
+        self._expected_to_end.discard(agent.name)
         agent.start()
 
+    def expect_end(self, agent: LocalAgent) -> None:
+        """From now on its process may end."""
+        self._expected_to_end.add(agent.name)
+
     async def kill(self, agent: LocalAgent) -> None:
-        self._ended_on_purpose.add(agent.name)
+        self.expect_end(agent)
         await agent.kill()
 
     async def stop(self, agent: LocalAgent) -> int | None:
-        self._ended_on_purpose.add(agent.name)
+        self.expect_end(agent)
         return await agent.stop()
 
     async def leader(self, within_s: float = 15.0) -> LocalAgent:
@@ -191,7 +195,7 @@ class LocalCluster:
     def check(self) -> None:
         """Raises `ClusterFailed` if a process ended that nobody ended."""
         for agent in self.agents:
-            if not agent.running and agent.process and agent.name not in self._ended_on_purpose:
+            if not agent.running and agent.process and agent.name not in self._expected_to_end:
                 code = agent.process.returncode
                 raise ClusterFailed(f"{agent.name} ended by itself with exit code {code}\n{agent.last_lines()}")
 
