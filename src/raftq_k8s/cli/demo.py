@@ -79,12 +79,12 @@ class Report(NamedTuple):
     def sound(self) -> bool:
         return not self.lost and not self.duplicates
 
-    def sentence(self) -> str:
-        losses = f"{self.lost} lost · {self.duplicates} applied twice · {self.acknowledged:,} puts acknowledged"
-        if not self.failover_seconds:
-            return losses
-        slowest = max(self.failover_seconds)
-        return f"{losses} · failover median {median(self.failover_seconds):.2f} s, slowest {slowest:.2f} s"
+    def sentences(self) -> list[str]:
+        said = [f"{self.lost} lost · {self.duplicates} applied twice · {self.acknowledged:,} puts acknowledged"]
+        if self.failover_seconds:
+            slowest = max(self.failover_seconds)
+            said.append(f"failover median {median(self.failover_seconds):.2f} s, slowest {slowest:.2f} s")
+        return said
 
 
 class Audience(Protocol):
@@ -116,7 +116,7 @@ class PlainLines:
         print(line, flush=True)
 
     def conclude(self, report: Report) -> None:
-        print(report.sentence(), flush=True)
+        print(*report.sentences(), sep="\n", flush=True)
 
 
 class OneObject(PlainLines):

@@ -62,10 +62,10 @@ class LiveView:
     def _picture(self) -> RenderableType:
         if self._scene is None:
             return Text()
-        return Padding(Group(*_parts(self._scene, self._report)), (1, 1))
+        return Padding(Group(*parts(self._scene, self._report)), (1, 1))
 
 
-def _parts(scene: Scene, report: Report | None) -> Iterable[RenderableType]:
+def parts(scene: Scene, report: Report | None) -> Iterable[RenderableType]:
     yield _title(scene)
     yield Text()
     yield _members(scene)
@@ -76,7 +76,9 @@ def _parts(scene: Scene, report: Report | None) -> Iterable[RenderableType]:
     if report is not None:
         yield Text()
         mark = Text("✓ ", style="bold green") if report.sound else Text("✗ ", style="bold red")
-        yield mark + Text(report.sentence(), style="bold" if report.sound else "bold red")
+        first, *others = report.sentences()
+        yield mark + Text(first, style="bold" if report.sound else "bold red")
+        yield from (Text(f"  {other}") for other in others)
 
 
 def _title(scene: Scene) -> Text:
@@ -102,7 +104,7 @@ def _members(scene: Scene) -> Table:
             table.add_row("·", agent.name, "starting", "-", "-", "-", style="dim")
         else:
             mark, style = ("●", "green") if seen.role is RaftRole.LEADER else (" ", "")
-            numbers = (str(seen.term), _grouped(seen.commit_index), _grouped(seen.applied_index))
+            numbers = (str(seen.term), f"{seen.commit_index:,}", f"{seen.applied_index:,}")
             table.add_row(mark, agent.name, seen.role.name.lower(), *numbers, style=style)
     return table
 
@@ -120,8 +122,8 @@ def _writes(scene: Scene) -> Group:
     rate = sum(lately) / len(lately) if lately else 0.0
     said = Text.assemble(
         ("client  ", "dim"),
-        f"{_grouped(len(ledger.acknowledged))} puts acknowledged",
-        (f" · {rate:.0f} a second · {ledger.refused} refused · {ledger.unknown} unknown, never repeated", "dim"),
+        f"{len(ledger.acknowledged):,} puts acknowledged",
+        (f" · {rate:.0f}/s · {ledger.refused} refused · {ledger.unknown} unknown", "dim"),
     )
     return Group(said, Text("        ") + strip)
 
@@ -135,7 +137,3 @@ def _timeline(kills: list[Kill], wanted: int) -> Iterable[Text]:
             (f"{kill.failover_s:5.2f} s  ", "bold"),
             ("━" * max(1, round(kill.failover_s * _BAR_OF_ONE_SECOND)), "green"),
         )
-
-
-def _grouped(number: int) -> str:
-    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

@@ -7,7 +7,7 @@ import pytest
 
 from raftq_k8s.cli.at_most_once import Connection, Unanswered, Unsent
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"7\"\r\n\r\nhi"
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "7"\r\n\r\nhi'
 
 
 class Server:
