@@ -74,6 +74,9 @@ class Release:
         except CommandFailed as error:
             raise AssertionError(f"{error}\n{self.evidence()}") from None
 
+    def upgrade(self, image: Image, *values: str) -> None:
+        helm("upgrade", NAME, CHART, "--namespace", self.namespace, *image.settings, *values)
+
     def kubectl(self, *words: str, feed: str | None = None) -> str:
         return kubectl("--namespace", self.namespace, *words, feed=feed)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from cluster_faults import Faults
-from label_history import leaders
+from label_history import Listed, leaders, states
 from raftq_release import NAME, AcknowledgedWrites, Leader, Release
 
 
@@ -35,6 +35,11 @@ def test_with_the_api_server_away_a_killed_leader_is_replaced_and_later_labelled
         assert leader.term > old.term
         release.wait_settled(60)
     writes.assert_all_there()
+    listed = [leaders(state) for event, state in states(release.watch.history) if isinstance(event, Listed)]
+    missed = sum([pod.name for pod in labelled] != [old.name] for labelled in listed[1:])
+    figures.append(
+        f"API {opposite}: the watch had to list the pods anew {len(listed) - 1} times, {missed} after a write"
+    )
 
 
 def test_with_every_write_forbidden_a_deleted_leader_is_replaced_and_later_labelled(

@@ -62,6 +62,18 @@ def test_all_pods_killed_at_once_come_back_with_new_addresses_and_every_acknowle
     figures.append(f"all pods killed and deleted at once: three ready pods, rightly labelled, after {took:.1f} s")
 
 
+def test_a_cluster_that_was_stopped_comes_back_with_every_acknowledged_key(release: Release) -> None:
+    before = release.pods
+    with AcknowledgedWrites(release, "stopped-") as writes:
+        eventually("fifty acknowledged writes", lambda: len(writes.acknowledged) >= 50, 20)
+    release.kubectl("scale", "statefulset/raftq", "--replicas=0")
+    eventually("no pod left", lambda: not release.pods, 60)
+    release.kubectl("scale", "statefulset/raftq", "--replicas=3")
+    release.wait_settled(60)
+    assert all_new(release, before)
+    writes.assert_all_there()
+
+
 def test_a_rolling_restart_comes_to_its_end_and_keeps_every_acknowledged_key(
     release: Release, figures: list[str]
 ) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from cluster_access import CHART, helm, kubectl
+from cluster_access import CHART, CommandFailed, Image, Object, helm, kubectl
 from deadlines import eventually
 from label_history import Changed, leaders
 from raftq_release import MEMBERS, NAME, Release
@@ -33,10 +33,13 @@ def test_a_request_through_the_leader_service_reaches_the_leader(release: Releas
 
 
 def test_the_followers_service_reaches_every_follower_and_no_leader(release: Release) -> None:
-    leader = release.wait_settled()
-    followers = release.service("-followers")
-    reached = {release.json(followers, "/v1/status")["member"] for _ in range(40)}
-    assert reached == set(MEMBERS) - {leader.name}
+    """Every route follows its labels within the second or so that kube-proxy takes."""
+    leader, followers = release.wait_settled(), release.service("-followers")
+
+    def reached() -> set[str]:
+        return {release.json(followers, "/v1/status")["member"] for _ in range(20)}
+
+    eventually("the followers and nobody else", lambda: reached() == set(MEMBERS) - {leader.name}, 10)
 
 
 def test_a_write_through_any_pod_is_read_from_every_pod(release: Release) -> None:
@@ -72,6 +75,22 @@ def test_agents_may_label_members_and_nothing_else(release: Release) -> None:
     assert not may("create", "pods")
     assert not may("get", "secrets")
     assert not may("list", "pods", namespace="")
+
+
+def test_an_upgrade_that_changes_nothing_restarts_nobody(release: Release, image: Image) -> None:
+    before = release.get("statefulset", NAME)["status"]["updateRevision"]
+    release.upgrade(image)
+    after = eventually("the upgrade noticed", lambda: noticed(release.get("statefulset", NAME)), 10)
+    assert after["status"]["updateRevision"] == before
+
+
+def noticed(statefulset: Object) -> Object | None:
+    return statefulset if statefulset["status"]["observedGeneration"] == statefulset["metadata"]["generation"] else None
+
+
+def test_an_upgrade_to_another_number_of_members_is_refused_with_a_sentence(release: Release, image: Image) -> None:
+    with pytest.raises(CommandFailed, match="replicaCount 5: this cluster has 3 members"):
+        release.upgrade(image, "--set", "replicaCount=5")
 
 
 @pytest.mark.parametrize("values", sorted((CHART / "ci").glob("*-values.yaml")), ids=lambda path: path.stem)

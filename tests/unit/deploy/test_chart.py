@@ -237,6 +237,16 @@ def test_the_pod_of_helm_test_is_no_member(deployment: Deployment) -> None:
     assert not selected(chart.one("StatefulSet")["spec"]["selector"]["matchLabels"], labels)
 
 
+@pytest.mark.parametrize(("value", "claimed"), [("", None), ("fast", "fast"), ("-", "")])
+def test_a_storage_class_is_the_default_a_name_or_none_at_all(
+    deployment: Deployment, value: str, claimed: str | None
+) -> None:
+    [claim] = deployment.template(persistence={"storageClass": value}).one("StatefulSet")["spec"][
+        "volumeClaimTemplates"
+    ]
+    assert claim["spec"].get("storageClassName") == claimed
+
+
 def test_a_digest_pins_the_image(deployment: Deployment) -> None:
     digest = "sha256:" + "0" * 64
     image = {"repository": "registry.example/raftq", "tag": "1", "digest": digest}

@@ -81,6 +81,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if gt (int .Values.replicaCount) 64 -}}
 {{- fail (printf "replicaCount %d: the Role names the pods %s-0 to %s-63, so a cluster has at most 64" (int .Values.replicaCount) $name $name) -}}
 {{- end -}}
+{{- /* The environment of a living release tells what it was born with. */ -}}
+{{- range dig "spec" "template" "spec" "containers" list (lookup "apps/v1" "StatefulSet" .Release.Namespace $name) -}}
+{{- range .env -}}
+{{- if and (eq .name "RAFTQ_BIRTH_REPLICAS") (ne .value (toString $.Values.replicaCount)) -}}
+{{- fail (printf "replicaCount %d: this cluster has %s members, and in this release they are fixed at its birth. To begin anew with another number: helm uninstall, then delete its volumes" (int $.Values.replicaCount) .value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $taken := list "statefulset.kubernetes.io/pod-name" "apps.kubernetes.io/pod-index" "controller-revision-hash" -}}
 {{- $taken = concat $taken (keys (include "raftq.labels" . | fromYaml)) -}}
 {{- if has .Values.roleLabel $taken -}}
