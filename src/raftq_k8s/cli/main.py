@@ -4,11 +4,15 @@
 they would stay in its memory for nothing.
 """
 
+import signal
 import sys
+from types import FrameType
 
 
 def main() -> None:
     if sys.argv[1:2] == ["agent"]:
+        # The first process of a container has no default for this signal, and the agent hears it only once it runs.
+        signal.signal(signal.SIGTERM, _end)
         from raftq_k8s.agent.main import main as agent
 
         sys.exit(agent(sys.argv[2:]))
@@ -20,6 +24,10 @@ def main() -> None:
             raise
         sys.exit(f'raftq: this command needs {error.name}, which the agent does without: pip install "raftq_k8s[cli]"')
     sys.exit(run(sys.argv[1:]))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 if __name__ == "__main__":
