@@ -57,7 +57,6 @@ class Agent:
             transport=self._transport,
             birth=plan.birth,
             http_address=plan.advertise_http,
-            document_limit_bytes=settings.document_limit_bytes,
         )
         self._raftq.subscribe(RaftEvent.LOG, lambda message: _told.info(message["message"]))
         self._api = _api(plan)

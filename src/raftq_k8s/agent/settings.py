@@ -94,9 +94,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     body_limit_bytes: Annotated[
         int, Meta(ge=1024, le=2 << 20, description="the largest body that the HTTP face accepts")
     ] = 1 << 20
-    document_limit_bytes: Annotated[
-        int, Meta(ge=1024, le=1 << 30, description="the largest document that the members hold")
-    ] = 64 << 20
 
     kubernetes: Annotated[
         Switch,
@@ -121,7 +118,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "Listening": ("raft_host", "raft_port", "http_host", "http_port", "advertise_http"),
     "The other members": ("peers", "service", "namespace", "birth", "birth_replicas"),
     "Time": ("profile", "heartbeat_ms", "minimum_election_ms", "maximum_election_ms"),
-    "Bounds": ("body_limit_bytes", "document_limit_bytes"),
+    "Bounds": ("body_limit_bytes",),
     "Kubernetes": ("kubernetes", "pod_uid", "label_key", "pod_selector"),
     "Logs": ("log_format", "log_level"),
 }

@@ -26,7 +26,7 @@ from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind
 from raftq_k8s.raft.output import Accepted, Output, Standing
 from raftq_k8s.raft.persistence import HardState, Receipt, Restored, Write
 from raftq_k8s.raft.settings import Settings
-from raftq_k8s.raft.types import NO_INDEX, NO_TERM, BootId, ClusterId, Index, Instant, MemberId, Term
+from raftq_k8s.raft.types import NO_INDEX, NO_TERM, BootId, ClusterId, Index, Instant, MemberId, Milliseconds, Term
 from raftq_k8s.state.document import Document
 
 PROTOCOL = 1
@@ -425,5 +425,9 @@ class Driver:
         )
 
 
-def _left(until: Instant | None, now: Instant) -> float:
-    return 0.0 if until is None else max(0.0, until - now)
+LONGEST_LEFT: Milliseconds = 3_600_000.0
+"""What is said of a time that never ends: a lone voter needs nobody to go on leading, and JSON knows no infinity."""
+
+
+def _left(until: Instant | None, now: Instant) -> Milliseconds:
+    return 0.0 if until is None else min(max(0.0, until - now), LONGEST_LEFT)

@@ -63,7 +63,6 @@ class Raftq:
         transport: Transport | None = None,
         birth: BirthRule | None = None,
         http_address: str = "",
-        document_limit_bytes: int = 64 << 20,
         clock: Clock = boottime,
     ) -> None:
         """`birth` overrides what `options.bootstrap` says of founding a cluster. Without a `transport` the messages of
@@ -78,7 +77,7 @@ class Raftq:
                 "a node needs stable storage: pass volume=SqliteVolume(directory, member) of raftq_k8s.storage.sqlite, "
                 "or MemoryVolume(member) of raftq_k8s.storage.memory for a trial that may forget everything"
             )
-        self.document = Document(document_limit_bytes)
+        self.document = Document()
         """The applied state, to read."""
         self._options = options
         self._volume = volume

@@ -14,7 +14,6 @@ from raftq_k8s.raft.messages import Entry
 from raftq_k8s.raft.persistence import Receipt
 from raftq_k8s.raft.types import NO_INDEX, NO_TERM, Index, Term
 
-
 ENTRY_BYTES = 24
 """What an entry weighs on a wire besides its command, at the most: runs of empty entries have a bound too."""
 

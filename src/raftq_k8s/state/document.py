@@ -15,6 +15,8 @@ Nothing of the command was carried out. The door to the log is where such bytes 
 they are proposed.
 """
 
+from typing import Final
+
 import msgspec
 
 from raftq_k8s.raft.types import NO_INDEX, Index
@@ -24,6 +26,9 @@ from raftq_k8s.state.commands import Applied, Delete, NotAnObject, Put, Replace,
 _BRACES = len(b"{}")
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode_key = msgspec.json.Encoder().encode
+
+LIMIT_BYTES: Final = 64 << 20
+"""The same on every member, whatever it is configured with, because it decides what a command does: not a setting."""
 
 
 class DocumentIsNotAnObject(Exception):
@@ -41,7 +46,7 @@ class UnreadableCommand(Exception):
 class Document:
     """Begins as the empty object. `limit_bytes` bounds the length of the whole."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self.limit_bytes = limit_bytes
         self.size_bytes = _BRACES
         """The length of what `whole()` returns."""

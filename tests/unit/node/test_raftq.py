@@ -329,9 +329,20 @@ def test_destroy_tells_who_waits() -> None:
     run(scenario())
 
 
+def test_a_time_that_never_ends_is_told_as_a_number() -> None:
+    async def scenario() -> None:
+        raft = await leading(alone())
+        status = raft.status()
+        assert status.quorum_left_ms == status.lease_left_ms == 3_600_000
+        await raft.destroy()
+
+    run(scenario())
+
+
 def test_a_document_past_its_bound_is_refused() -> None:
     async def scenario() -> None:
-        raft = await leading(alone(document_limit_bytes=100))
+        raft = await leading(alone())
+        raft.document.limit_bytes = 100
         with pytest.raises(TooLarge, match="100 bytes"):
             await raft.dispatch("replicateData", "x" * 200)
         await raft.destroy()
