@@ -131,3 +131,4 @@ class Bus:
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:
                 subscription.close()
+            subscriptions.clear()

@@ -26,7 +26,18 @@ from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind
 from raftq_k8s.raft.output import Accepted, Output, Standing
 from raftq_k8s.raft.persistence import HardState, Receipt, Restored, Write
 from raftq_k8s.raft.settings import Settings
-from raftq_k8s.raft.types import NO_INDEX, NO_TERM, BootId, ClusterId, Index, Instant, MemberId, Milliseconds, Term
+from raftq_k8s.raft.types import (
+    LONGEST_STEP,
+    NO_INDEX,
+    NO_TERM,
+    BootId,
+    ClusterId,
+    Index,
+    Instant,
+    MemberId,
+    Milliseconds,
+    Term,
+)
 from raftq_k8s.state.document import Document
 
 PROTOCOL = 1
@@ -130,6 +141,8 @@ class Driver:
         self._hellos: dict[MemberId, Hello] = {}
         self._http_addresses = {restored.member: node.http_address}
         self._greeted: list[Accepted | output.Refused] = []
+        self._boots: dict[MemberId, BootId] = {}
+        """The process of each member that was accepted last."""
         self._refusals: dict[MemberId, str] = {}
         self._announce = False
         self._notes: list[str] = []
@@ -156,12 +169,17 @@ class Driver:
         match self._phase:
             case Consensus() as consensus:
                 if identity.member in consensus.voters:
-                    self._hellos[identity.member] = hello
+                    self._remember(hello)
                 consensus.step(hello, now)
             case _Unborn() as unborn:
-                self._hellos[identity.member] = hello
+                self._remember(hello)
                 refusal = unborn.birth.greet(hello)
                 self._greeted.append(Accepted(identity) if refusal is None else output.Refused(identity, refusal))
+
+    def _remember(self, hello: Hello) -> None:
+        known = self._hellos.get(hello.identity.member)
+        if known is None or known.identity.generation <= hello.identity.generation:
+            self._hellos[hello.identity.member] = hello
 
     def receive(self, sender: Identity, messages: Sequence[Wire], now: Instant) -> None:
         match self._phase:
@@ -203,7 +221,8 @@ class Driver:
                 raise ValueError(f"{written} was never given in this phase")
 
     def observe_term(self, term: Term, now: Instant) -> None:
-        self._observed_term = max(self._observed_term, term)
+        if term <= LONGEST_STEP:  # the core would not believe a newborn more
+            self._observed_term = max(self._observed_term, term)
         if isinstance(self._phase, Consensus):
             self._phase.observe_term(term, now)
 
@@ -384,13 +403,20 @@ class Driver:
     def _note_greeting(self, verdict: Accepted | output.Refused) -> None:
         """A refusal is said once, not at each of the peer's tries."""
         member = verdict.identity.member
-        hello = self._hellos.get(member)
-        if isinstance(verdict, Accepted) and hello is not None and hello.identity == verdict.identity:
-            self._http_addresses[member] = hello.http_address
+        if isinstance(verdict, Accepted) and isinstance(self._phase, Consensus):
+            self._note_accepted(verdict.identity)
         kind = verdict.refusal.kind if isinstance(verdict, output.Refused) else ""
         if self._refusals.get(member, "") != kind and len(self._refusals) < _STRANGERS_NOTED:
             self._refusals[member] = kind
             self._notes.append(of_greeting(verdict))
+
+    def _note_accepted(self, identity: Identity) -> None:
+        if self._boots.setdefault(identity.member, identity.boot) != identity.boot:
+            self._boots[identity.member] = identity.boot
+            self._submissions.replaced(identity.member)
+        hello = self._hellos.get(identity.member)
+        if hello is not None and hello.identity == identity:
+            self._http_addresses[identity.member] = hello.http_address
 
     def status(self, now: Instant) -> NodeStatus:
         standing = self.standing

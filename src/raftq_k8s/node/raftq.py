@@ -201,7 +201,11 @@ class Raftq:
             raise BadMessage("serviceStarted was dispatched already")
         self._node = node
         self._nodes.pop(node.id, None)
-        restored = await asyncio.to_thread(self._volume.open)
+        try:
+            restored = await asyncio.to_thread(self._volume.open)
+        except BaseException:
+            self._node = None  # it may be told to start again, once the volume can be opened
+            raise
         try:
             runtime = self._make_runtime(node, restored)
             await runtime.start()

@@ -25,6 +25,9 @@ UNDECIDED_LIMIT = 8192
 _TICKETS_REMEMBERED = 4096
 """Of forwarded commands, so that a transport that brings one twice does not make it take effect twice."""
 
+NO_TICKET = -1
+"""Below every ticket."""
+
 Token = NewType("Token", int)
 """Names one command of this process, for whoever asked here."""
 
@@ -67,6 +70,8 @@ class Submissions:
         self._deadlines: list[tuple[Instant, Token]] = []
         self._waiting: dict[Token, Submission] = {}
         self._met: dict[Asked, None] = {}
+        self._forgotten: dict[MemberId, int] = {}
+        """Of each peer's process, the highest ticket that is not remembered any more."""
         self._arrived: deque[tuple[Asked, bytes]] = deque()
         self._proposed: dict[Index, tuple[_Proposal, ...]] = {}
         self._forwarded: dict[int, _Travelling] = {}
@@ -82,7 +87,7 @@ class Submissions:
     def admit(self, submissions: Sequence[Submission]) -> None:
         for submission in submissions:
             self._open[submission.token] = submission
-            refusal = self._objection(submission.command)
+            refusal = self._objection(submission.command) or _malformed(submission.command)
             if refusal is not None:
                 self.resolve(submission.token, refusal)
             else:
@@ -93,9 +98,13 @@ class Submissions:
         asked = Asked(forward.source, forward.ticket)
         if asked in self._met:
             return  # the transport brought it twice
+        if forward.ticket <= self._forgotten.get(forward.source, NO_TICKET):
+            return  # perhaps one that was met and forgotten since: whoever asked hears that its fate is not known
         self._met[asked] = None
         if len(self._met) > _TICKETS_REMEMBERED:
-            del self._met[next(iter(self._met))]
+            oldest = next(iter(self._met))
+            del self._met[oldest]
+            self._forgotten[oldest.peer] = max(oldest.ticket, self._forgotten.get(oldest.peer, NO_TICKET))
         refusal = self._objection(forward.command) or _malformed(forward.command)
         if refusal is not None:
             self.resolve(asked, refusal)
@@ -175,6 +184,12 @@ class Submissions:
         self.resolve(submission.token, answer.outcome)
         return False
 
+    def replaced(self, peer: MemberId) -> None:
+        """Another process speaks for that peer now: it knows nothing of what the old one was asked, and its own tickets
+        begin somewhere else."""
+        self.lost(peer)
+        self._forgotten.pop(peer, None)
+
     def lost(self, peer: MemberId) -> None:
         """What was on its way to that peer may have arrived, or not."""
         gone = [ticket for ticket, travelling in self._forwarded.items() if travelling.leader == peer]
@@ -226,18 +241,18 @@ class Submissions:
 
 
 def _malformed(command: bytes) -> Refused | None:
-    """A command of another process is looked at before it enters the log: in there, it could end every member."""
+    """A command is looked at before it enters the log, whoever made it: in there, it could end every member."""
     try:
         match commands.decode(command):
-            case commands.Put(value=value):
-                json_text.value_text(value)
-            case commands.Replace(document=document):
-                json_text.document_text(document)
+            case commands.Put(value=text):
+                stored = json_text.value_text(text)
+            case commands.Replace(document=text):
+                stored = json_text.document_text(text)
             case commands.Delete():
-                pass
+                return None
     except (msgspec.DecodeError, json_text.NotJson):
         return Refused("malformed")
-    return None
+    return None if stored == text else Refused("malformed")
 
 
 def _count_of(outcome: Outcome) -> str:

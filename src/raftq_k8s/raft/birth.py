@@ -48,11 +48,13 @@ class Birth:
         identity, record = hello.identity, hello.birth
         if identity.member == self._identity.member:
             return Refusal("own-name", f"{identity.member} is this node's own name: two nodes are configured with one")
-        if record is None or identity.cluster is None:
+        if record is None:
             self._elsewhere.pop(identity.member, None)
             self._blank[identity.member] = identity
             self._found_if_complete()
             return None
+        if not record.is_possible or record.cluster != identity.cluster:
+            return Refusal("malformed", f"{identity.member} shows a birth record that no correct founder wrote")
         self._blank.pop(identity.member, None)
         if record.names(self._identity.member, self._identity.incarnation):
             self.record = self.record or record

@@ -24,8 +24,11 @@ from raftq_k8s.raft.quorum import NEVER
 from raftq_k8s.raft.randomness import Dice
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.settings import Settings
-from raftq_k8s.raft.types import ClusterId, Index, Instant, MemberId, Term
-from raftq_k8s.raft.validity import HIGHEST_TERM, is_possible
+from raftq_k8s.raft.types import LONGEST_STEP, ClusterId, Index, Instant, MemberId, Term
+from raftq_k8s.raft.validity import is_possible
+
+UNSYNCED_LIMIT = 1 << 16
+"""Entries: a majority may commit without this leader's disk, but not without end."""
 
 
 class NotLeader(Exception):
@@ -52,6 +55,8 @@ class Consensus:
         birth = restored.birth
         if birth is None or not birth.names(identity.member, identity.incarnation):
             raise ValueError(f"the birth record does not name {identity.member} ({identity.incarnation})")
+        if not birth.is_possible:
+            raise ValueError(f"no correct founder wrote this birth record: {birth}")
         if identity.cluster != birth.cluster:
             raise ValueError(f"{identity.member} claims cluster {identity.cluster}, its volume {birth.cluster}")
         hard_state = restored.hard_state
@@ -104,6 +109,8 @@ class Consensus:
             raise NotLeader(core.leader)
         if leader.uncommitted_bytes > core.settings.max_uncommitted_bytes:
             raise Overloaded(f"{leader.uncommitted_bytes} bytes are proposed and not yet committed; try again later")
+        if core.log.unsynced > UNSYNCED_LIMIT:
+            raise Overloaded(f"the disk is {core.log.unsynced} entries behind; try again later")
         return core.term, replication.append_commands(core, leader, commands)
 
     def take_output(self) -> Output:
@@ -136,7 +143,7 @@ class Consensus:
         """A higher term was seen outside of the protocol, on a pod: step down, so that the next election is above
         it."""
         self._look_at_the_time(now)
-        if term >= HIGHEST_TERM:
+        if term > self._core.term + LONGEST_STEP:
             self._core.ignore("impossible")
         elif term > self._core.term:
             self._core.follow(term, None, now)

@@ -22,6 +22,9 @@ from raftq_k8s.raft.types import NO_INDEX, Index, Instant, MemberId, Millisecond
 
 Outgoing: TypeAlias = Message | Accepted | Refused
 
+HELD_LIMIT = 4096
+"""What waits for a disk that hangs. Beyond it messages are dropped, as a network may do, and the peers ask again."""
+
 _ROLE_NAMES = {Follower: "follower", PreCandidate: "pre-candidate", Candidate: "candidate", Leader: "leader"}
 
 
@@ -175,9 +178,15 @@ class Core:
         if self._hard_state_changed:
             self._unsealed.append(outgoing)
         elif self._hard_state_receipt > self._persisted:
-            self._held.append((self._last_receipt, outgoing))
+            self._hold(outgoing)
         else:
             self._let_leave(outgoing)
+
+    def _hold(self, outgoing: Outgoing) -> None:
+        if len(self._held) < HELD_LIMIT or isinstance(outgoing, Accepted):
+            self._held.append((self._last_receipt, outgoing))
+        else:
+            self.ignore("held-too-many")
 
     def send_after_writes(self, outgoing: Outgoing) -> None:
         """Let it leave when everything that this node has changed so far is synced."""
@@ -204,15 +213,14 @@ class Core:
         receipt, write = self._take_write()
         for outgoing in self._unsealed:
             if self._last_receipt > self._persisted:
-                self._held.append((self._last_receipt, outgoing))
+                self._hold(outgoing)
             else:
                 self._let_leave(outgoing)
         self._unsealed.clear()
         leaving, self._leaving = self._leaving, []
 
-        ready = min(self.commit, self.log.stable)
-        committed = self.log.between(Index(self.handed_to_apply + 1), ready) if ready > self.handed_to_apply else ()
-        self.handed_to_apply = max(self.handed_to_apply, ready)
+        committed = self.log.between(Index(self.handed_to_apply + 1), self.commit)
+        self.handed_to_apply = self.commit
         return Output(
             receipt=receipt,
             write=write,

@@ -133,7 +133,7 @@ def on_vote_request(core: Core, request: VoteRequest, now: Instant) -> None:
         core.ignore("incarnation")
         return
     window_left = lease.window_left(core, now)
-    if request.term > core.term and window_left > 0:
+    if window_left > 0 and request.term >= core.term and not _is_granted_already(core, request):
         _answer(core, request, granted=False, window_left=window_left)
     elif request.pre_vote:
         granted = request.term > core.term and core.log.is_up_to_date(request.last_index, request.last_term)
@@ -142,6 +142,12 @@ def on_vote_request(core: Core, request: VoteRequest, now: Instant) -> None:
         if request.term > core.term:
             core.follow(request.term, None, now)
         _answer(core, request, granted=_grant(core, request, now))
+
+
+def _is_granted_already(core: Core, request: VoteRequest) -> bool:
+    """Saying again what was said before the window began breaks no promise; any other vote would, also one in a term
+    that this node reached without voting."""
+    return not request.pre_vote and request.term == core.term and core.vote == request.source
 
 
 def _grant(core: Core, request: VoteRequest, now: Instant) -> bool:

@@ -95,6 +95,11 @@ class Log:
         self.append(entries)
 
     @property
+    def unsynced(self) -> int:
+        """How many entries are not on stable storage yet."""
+        return self.last_index - self.stable
+
+    @property
     def has_unwritten(self) -> bool:
         return self._handed < len(self._entries)
 

@@ -7,7 +7,7 @@ from a restart. A node that belongs to no cluster yet says so by a hello without
 
 import msgspec
 
-from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, MemberId, Term
+from raftq_k8s.raft.types import LONGEST_STEP, BootId, ClusterId, Generation, Incarnation, MemberId, Term
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -23,6 +23,13 @@ class BirthRecord(msgspec.Struct, frozen=True, array_like=True):
     cluster: ClusterId
     members: tuple[Member, ...]
     first_term: Term
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether a correct founder may have written it: each member is named once, and counts once."""
+        names = {member.name for member in self.members}
+        each_once = len(names) == len(self.members) > 0 and "" not in names
+        return each_once and 0 < self.first_term <= LONGEST_STEP
 
     def names(self, member: MemberId, incarnation: Incarnation) -> bool:
         return Member(member, incarnation) in self.members

@@ -29,7 +29,7 @@ class Output(msgspec.Struct, frozen=True):
     write: Write | None = None
     messages: tuple[Message, ...] = ()
     committed: tuple[Entry, ...] = ()
-    """To apply, in order, each exactly once. All of them are on this node's own stable storage too."""
+    """To apply, in order, each exactly once. A majority has them on stable storage; this node's own may lag behind."""
     greetings: tuple[Accepted | Refused, ...] = ()
 
 

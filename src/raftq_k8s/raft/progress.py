@@ -1,8 +1,7 @@
 """What a leader knows of one peer, and how much it may send it.
 
 *Probe*: where the peer's log agrees is not known; one append at a time, until an answer tells. *Replicate*: it is
-known; appends follow each other without waiting, as many as the window holds. A refusal, or a lost connection, leads
-back to probing.
+known; appends follow each other without waiting, as many as the window holds. A refusal leads back to probing.
 """
 
 from collections import deque
@@ -54,9 +53,12 @@ class Progress:
         self._asked = False
 
     def refused(self, previous: Index, agreed_at_most: Index) -> bool:
-        """The peer has no match at `previous`. Returns whether that is news, and not an answer that was overtaken."""
-        overtaken = previous <= self.match if self.pace is Pace.REPLICATE else previous != self.next - 1
-        if overtaken:
+        """The peer has no match at `previous`. Returns whether that is news.
+
+        It is none when the answer was overtaken; nor when the peer agreed there before and has lost what it synced:
+        then it is asked again with the next round, not at once, or both would talk as fast as the network allows.
+        """
+        if previous <= self.match or (self.pace is Pace.PROBE and previous != self.next - 1):
             return False
         self.probe_from(Index(agreed_at_most + 1))
         return True

@@ -25,3 +25,7 @@ NO_INDEX = Index(0)
 """The position before the first entry."""
 
 NO_TERM = Term(0)
+
+LONGEST_STEP = 1 << 32
+"""How far above its own a node believes a term that it did not hear from a member: whoever may write on a pod could
+otherwise lead all members to the end of all terms, from which there is no way back."""

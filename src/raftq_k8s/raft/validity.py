@@ -7,13 +7,17 @@ from raftq_k8s.raft.types import Milliseconds, Term
 
 LONGEST_WINDOW: Milliseconds = 3_600_000.0
 HIGHEST_TERM = Term(1 << 62)
-"""Terms are counted one by one, or observed outside with a bound of 2**32 a step: nobody gets here honestly."""
+"""Terms are counted one by one, or observed outside within `LONGEST_STEP`: nobody gets here honestly."""
 
 
 def is_possible(message: Message) -> bool:
-    if not 0 < message.term < HIGHEST_TERM:
+    if not 0 <= message.term < HIGHEST_TERM:
         return False
     match message:
+        case VoteResponse(granted=False):
+            return _is_window(message.window_left)  # a voter that was just born refuses in term 0
+        case _ if message.term == 0:
+            return False
         case VoteRequest():
             return message.last_index >= 0 and 0 <= message.last_term <= message.term
         case VoteResponse():

@@ -34,7 +34,10 @@ def encode(command: Command) -> bytes:
 
 def decode(command: bytes) -> Command:
     """Raises `msgspec.DecodeError` (or its subclass `ValidationError`) for what no release of ours wrote."""
-    return _decoder.decode(command)
+    try:
+        return _decoder.decode(command)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 class Applied(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="applied"):

@@ -49,7 +49,7 @@ class BadFrame(Exception):
 def decode(frame: bytes) -> Frame:
     try:
         return _decoder.decode(frame)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadFrame("undecodable", f"not a list of messages: {error}") from error
 
 

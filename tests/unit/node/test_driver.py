@@ -7,8 +7,8 @@ from driver_cluster import LARGEST, SETTINGS, DriverCluster, record
 from raftq_k8s.node import submissions
 from raftq_k8s.node.driver import BirthReceipt
 from raftq_k8s.node.forwarding import Forward, Forwarded, Refused, Unknown
-from raftq_k8s.raft.messages import AppendEntries, VoteRequest
-from raftq_k8s.raft.types import BootId, Index, Term
+from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, VoteRequest
+from raftq_k8s.raft.types import BootId, Generation, Index, Term
 from raftq_k8s.state.commands import Applied, Put, Replace, encode
 from raftq_k8s.state.document import UnreadableCommand
 
@@ -205,11 +205,29 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(applied) == limit
 
 
-def test_a_command_that_cannot_be_applied_ends_the_process() -> None:
+def test_a_command_that_nobody_could_apply_is_refused_before_the_log() -> None:
     cluster = DriverCluster("a")
     cluster.elect()
+    last = cluster["a"].driver.status(cluster.now).last_index
+    for command in (b"no command at all", b"\x93\xa3put\xa1\xff\xc4\x011", encode(Replace(b'{"a"'))):
+        token = cluster.submit("a", command)
+        assert cluster["a"].resolved[token] == Refused("malformed")
+    assert cluster["a"].driver.status(cluster.now).last_index == last
+
+
+def test_a_command_that_this_release_cannot_read_ends_the_process() -> None:
+    """It stands in the log: a newer release wrote it."""
+    cluster = DriverCluster(*ABC)
+    follower = cluster.others(cluster.elect())[0]
+    held = cluster[follower]
+    status = held.driver.status(cluster.now)
+    entry = Entry(Index(status.last_index + 1), status.term, EntryKind.COMMAND, b"of the future")
+    leader = status.leader
+    assert leader is not None
+    append = AppendEntries(leader, held.name, status.term, 99, status.last_index, status.term, entry.index, (entry,))
+    held.driver.receive(cluster[leader].driver.identity, [append], cluster.now)
     with pytest.raises(UnreadableCommand):
-        cluster.submit("a", b"no command at all")
+        cluster.settle()
 
 
 # --------------------------------------------------------------------------------------------------------- forwarding
@@ -319,12 +337,46 @@ def test_a_forward_that_the_transport_brings_twice_takes_effect_once() -> None:
     assert cluster[leader].driver.status(cluster.now).last_index == last + 1
 
 
+def test_a_forward_that_comes_again_after_it_was_forgotten_does_not_take_effect_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submissions, "_TICKETS_REMEMBERED", 2)
+    cluster = DriverCluster(*ABC)
+    leader = cluster[cluster.elect()]
+    follower = cluster[cluster.others(leader.name)[0]]
+    last = leader.driver.status(cluster.now).last_index
+    for ticket in (7, 8, 9, 7, 8):
+        forward = Forward(follower.name, leader.name, ticket, RED)
+        leader.driver.receive(follower.driver.identity, [forward], cluster.now)
+        cluster.settle()
+    assert leader.driver.status(cluster.now).last_index == last + 3
+
+
+def test_a_forward_to_a_process_that_was_replaced_is_not_sent_to_the_next_one() -> None:
+    """The new process knows nothing of it, and the old one may have committed it."""
+    cluster = DriverCluster(*ABC)
+    leader = cluster[cluster.elect()]
+    follower = cluster[cluster.others(leader.name)[0]]
+    cluster.hold_messages = True
+    token = cluster.submit(follower.name, RED)
+    assert token not in follower.resolved
+    identity = leader.driver.identity
+    again = msgspec.structs.replace(identity, generation=Generation(identity.generation + 1), boot=BootId("again"))
+    hello = msgspec.structs.replace(leader.driver.hello(), identity=again)
+    follower.driver.greet(hello, cluster.now)
+    cluster.settle()
+    assert follower.resolved[token] == Unknown()
+
+
 @pytest.mark.parametrize(
     ("command", "kind"),
     [
         (b"no command at all", "malformed"),
         (encode(Put("k", b"{not json")), "malformed"),
         (encode(Replace(b"{not json")), "malformed"),
+        (b"\x93\xa3put\xa1\xff\xc4\x011", "malformed"),
+        (b"\x94\xa3put\xa1k\xc4\x011" + b"\x91" * 2000 + b"\xc0", "malformed"),
+        (encode(Replace(b'  {"a":1}')), "malformed"),
         (encode(Put("k", b'"' + b"x" * LARGEST + b'"')), "too-large"),
     ],
 )

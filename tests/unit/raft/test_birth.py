@@ -2,6 +2,8 @@
 
 from itertools import permutations
 
+import pytest
+
 from raftq_k8s.raft.birth import Birth, BirthRule, lowest
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, MemberId, Term
@@ -99,6 +101,29 @@ def test_51_a_founder_that_lost_its_volume_does_not_found_a_second_cluster() -> 
     assert again.record is None
     again.lost(NAMES[1])
     assert again.record is None
+
+
+@pytest.mark.parametrize(
+    ("members", "first_term", "cluster"),
+    [
+        (("raftq-1", "raftq-1", "raftq-0"), 1, "x"),
+        ((), 1, "x"),
+        (("raftq-1", ""), 1, "x"),
+        (("raftq-1",), 0, "x"),
+        (("raftq-1",), 1 << 62, "x"),
+        (("raftq-1",), 1, "other"),
+    ],
+)
+def test_a_record_that_no_correct_founder_wrote_is_refused(
+    members: tuple[str, ...], first_term: int, cluster: str
+) -> None:
+    named = tuple(Member(MemberId(name), Incarnation("first")) for name in members)
+    record = BirthRecord(ClusterId("x"), named, Term(first_term))
+    birth = blank("raftq-1")
+    refusal = birth.greet(Hello(1, 1, identity("raftq-0", cluster=cluster), record, ""))
+    assert refusal is not None
+    assert refusal.kind == "malformed"
+    assert birth.record is None
 
 
 def test_a_lone_node_is_born_at_once() -> None:

@@ -337,6 +337,26 @@ def test_24_pre_vote_no_disruption() -> None:
     assert cluster.nodes["c"].commands == [b"meanwhile"]
 
 
+def test_24_a_term_that_was_reached_without_voting_opens_no_window() -> None:
+    """The voter heard a leader of term 1, then learned of term 2 without voting in it: its promise still holds."""
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    cluster["b"].step(heartbeat("a", "b", 1), cluster.now)
+    cluster["b"].observe_term(Term(2), cluster.now)
+    cluster.settle()
+    cluster["b"].step(ask("c", "b", 2, last=99, last_term=1), cluster.now)
+    answer = answer_of(cluster, "b")
+    assert not answer.granted
+    assert 0 < answer.window_left <= cluster.settings.window
+
+
+def test_24_a_vote_of_before_the_window_is_said_again() -> None:
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    cluster["b"].step(ask("a", "b", 1, last=1, last_term=1), cluster.now)
+    assert answer_of(cluster, "b").granted
+
+
 @pytest.mark.parametrize("pre", [True, False])
 def test_24_a_voter_that_hears_a_leader_refuses_and_keeps_its_term(pre: bool) -> None:
     cluster = Cluster("a", "b", "c")
@@ -409,6 +429,16 @@ def test_56_refused_pre_vote_retry() -> None:
     assert cluster.now < heard + cluster.settings.window - 20, "b asks before c's window is over"
     cluster.advance(heard + 1.1 * cluster.settings.window - cluster.now)
     assert cluster["b"].standing.role == "leader"
+
+
+def test_56_a_refusal_of_a_voter_that_was_just_born_is_heard() -> None:
+    """Its term is 0, and its window is as long as everybody's after a start."""
+    cluster = Cluster("a", "b", "c")
+    cluster["a"]._core.election_at = cluster.now
+    cluster.isolate("c")
+    cluster.advance(5)
+    assert not cluster["a"].ignored
+    assert cluster["a"].wake_at <= cluster.now + 1.1 * cluster.settings.window
 
 
 def test_56_a_killed_leader_is_replaced_in_little_more_than_the_window() -> None:
@@ -499,9 +529,10 @@ def test_67_observed_term() -> None:
 def test_67_a_term_that_nobody_can_have_counted_to_is_ignored() -> None:
     cluster = Cluster("a", "b", "c")
     cluster.elect("a")
-    cluster["a"].observe_term(Term(1 << 63), cluster.now)
+    for term in (1 << 63, (1 << 62) - 1, 2 + (1 << 32)):
+        cluster["a"].observe_term(Term(term), cluster.now)
     assert cluster["a"].standing.established
-    assert cluster["a"].ignored["impossible"] == 1
+    assert cluster["a"].ignored["impossible"] == 3
 
 
 def test_a_node_that_is_not_eligible_never_stands() -> None:

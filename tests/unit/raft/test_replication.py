@@ -3,7 +3,7 @@
 import pytest
 from raft_cluster import Cluster
 
-from raftq_k8s.raft.consensus import NotLeader, Overloaded
+from raftq_k8s.raft.consensus import UNSYNCED_LIMIT, NotLeader, Overloaded
 from raftq_k8s.raft.log import ENTRY_BYTES
 from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryKind, Message, VoteRequest, VoteResponse
 from raftq_k8s.raft.settings import Settings
@@ -268,11 +268,23 @@ def test_20_stale_disk_completion() -> None:
     node.core.persisted(old_receipt, cluster.now)
     assert node.core._core.log.stable == 1
     assert not [m for m in node.core.take_output().messages if isinstance(m, AppendResponse)]
-    assert node.commands == []
     node.slow_disk = False
     node.sync()
     assert node.core._core.log.stable == 2
-    assert node.commands == [b"kept"]
+    assert [entry.command for entry in node.disk.entries] == [b"", b"kept"]
+
+
+def test_20_a_leader_whose_disk_hangs_serves_by_the_disks_of_the_others() -> None:
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    cluster.nodes["a"].slow_disk = True
+    cluster.propose("a", b"x")
+    cluster.settle()
+    assert cluster.nodes["a"].commands == [b"x"]
+    assert cluster["a"]._core.log.stable == 1
+    cluster["a"].propose([b""] * UNSYNCED_LIMIT, cluster.now)
+    with pytest.raises(Overloaded):
+        cluster["a"].propose([b"y"], cluster.now)
 
 
 def test_20_a_leader_counts_itself_only_when_its_disk_has_synced() -> None:
@@ -504,6 +516,23 @@ def test_what_no_correct_peer_sends_is_counted_and_changes_nothing(message: Mess
     assert cluster["a"].ignored == {"impossible": 1}
     assert cluster["a"].standing.term == 0
     assert cluster["a"].take_output().write is None
+
+
+def test_a_follower_that_lost_what_it_had_synced_is_asked_again_only_with_the_next_round() -> None:
+    """Outside of what Raft can mend, but the two must not talk as fast as the network allows."""
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    for number in range(4):
+        cluster.propose("a", b"%d" % number)
+        cluster.settle()
+    node = cluster.nodes["b"]
+    node.crash()
+    del node.disk.entries[2:]
+    node.start()
+    cluster.propose("a", b"more")
+    cluster.advance(cluster.settings.round_interval)
+    cluster.settle()
+    assert cluster["a"].ignored["late-append-response"] <= 3
 
 
 def test_an_acknowledgement_past_the_leaders_end_is_counted_and_changes_nothing() -> None:
