@@ -229,6 +229,12 @@ class Release:
             except CommandFailed as error:
                 said = str(error)
             found.append(f"$ kubectl {' '.join(words)}\n{said}")
+        for pod in self.pods.values():
+            try:
+                said = self.access.ask(self.place(pod), "GET", "/v1/status").body.decode()
+            except Unanswered as error:
+                said = str(error)
+            found.append(f"$ GET {pod.name}/v1/status\n{said}")
         return "\n".join([*found, "labels as the watch saw them:", self.watch.story()])
 
 

@@ -22,6 +22,9 @@ from raftq_k8s.state.commands import Applied
 UNDECIDED_LIMIT = 8192
 """Commands that wait, travel or stand in the log uncommitted; beyond it callers are told `Overloaded`."""
 
+OPEN_BYTES_LIMIT = 64 << 20
+"""Of the commands that callers here wait for: while nobody leads they are held in memory."""
+
 _TICKETS_REMEMBERED = 4096
 """Of forwarded commands, so that a transport that brings one twice does not make it take effect twice."""
 
@@ -67,6 +70,7 @@ class Submissions:
         self._last_ticket = first_ticket
 
         self._open: dict[Token, Submission] = {}
+        self._open_bytes = 0
         self._deadlines: list[tuple[Instant, Token]] = []
         self._waiting: dict[Token, Submission] = {}
         self._met: dict[Asked, None] = {}
@@ -86,8 +90,9 @@ class Submissions:
 
     def admit(self, submissions: Sequence[Submission]) -> None:
         for submission in submissions:
-            self._open[submission.token] = submission
             refusal = self._objection(submission.command) or _malformed(submission.command)
+            self._open[submission.token] = submission
+            self._open_bytes += len(submission.command)
             if refusal is not None:
                 self.resolve(submission.token, refusal)
             else:
@@ -114,6 +119,8 @@ class Submissions:
     def _objection(self, command: bytes) -> Refused | None:
         if len(command) > self._largest_command:
             return Refused("too-large")
+        if self._open_bytes + len(command) > OPEN_BYTES_LIMIT:
+            return Refused("overloaded")
         undecided = len(self._waiting) + len(self._arrived) + len(self._proposed) + len(self._forwarded)
         return Refused("overloaded") if undecided >= UNDECIDED_LIMIT else None
 
@@ -227,7 +234,8 @@ class Submissions:
     def resolve(self, origin: Origin, outcome: Outcome) -> None:
         if isinstance(origin, Asked):
             self._answers.append(Forwarded(self._me, origin.peer, origin.ticket, outcome))
-        elif self._open.pop(origin, None) is not None:  # else nobody waits any more
+        elif (submission := self._open.pop(origin, None)) is not None:  # else nobody waits any more
+            self._open_bytes -= len(submission.command)
             self._resolved.append((origin, outcome))
             self.counts[_count_of(outcome)] += 1
 

@@ -205,6 +205,19 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(applied) == limit
 
 
+def test_the_bytes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submissions, "OPEN_BYTES_LIMIT", 3 * len(RED))
+    cluster = DriverCluster(*ABC)
+    cluster.submit("a", *[RED] * 3)
+    assert not cluster["a"].resolved
+    one_more = cluster.submit("a", RED)
+    assert cluster["a"].resolved == {one_more: Refused("overloaded")}
+    cluster.elect()
+    assert len(cluster["a"].resolved) == 4
+    cluster.submit("a", *[RED] * 3)
+    assert [type(outcome) for outcome in cluster["a"].resolved.values()].count(Applied) == 6
+
+
 def test_a_command_that_nobody_could_apply_is_refused_before_the_log() -> None:
     cluster = DriverCluster("a")
     cluster.elect()
