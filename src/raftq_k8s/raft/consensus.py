@@ -155,7 +155,8 @@ class Consensus:
 
     def recognises(self, sender: Identity) -> bool:
         """Whether messages of that process of a peer are to be heard: it said hello, and no younger one did since."""
-        return self._core.accepted.get(sender.member) == sender
+        accepted = self._core.accepted.get(sender.member)
+        return accepted is not None and accepted.is_process(sender)
 
     def _look_at_the_time(self, now: Instant) -> None:
         lease.step_down_if_over(self._core, now)

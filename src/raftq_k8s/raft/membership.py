@@ -44,6 +44,16 @@ class Identity(msgspec.Struct, frozen=True, array_like=True, gc=False):
     generation: Generation
     boot: BootId
 
+    def is_process(self, other: "Identity") -> bool:
+        """Whether both name one process, whatever either knew of its cluster when it said so: an older hello may be
+        heard after a newer one, on another connection."""
+        return (self.member, self.incarnation, self.generation, self.boot) == (
+            other.member,
+            other.incarnation,
+            other.generation,
+            other.boot,
+        )
+
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     """The first thing a process says on a connection, and says again when its identity changed (it was born)."""

@@ -186,7 +186,6 @@ class WebsocketTransport:
             if peer.lines:
                 self._close_soon(answer.connection, codes.SURPLUS, "you were faster")
                 continue
-            answer.connection.send_hello(self._hello())
             settled = asyncio.Event()
             self._spawn(self._converse(answer.connection, answer.hello, self._member, settled.set))
             await settled.wait()
@@ -239,15 +238,15 @@ class WebsocketTransport:
             return response
         await websocket.prepare(request)
         connection = Connection(websocket)
-        connection.send_hello(self._hello())
         await self._converse(connection, None, None, lambda: self._listener.greeted(request.protocol))
         return websocket
 
     async def _converse(
         self, connection: Connection, heard: Hello | None, dialled_by: MemberId | None, settled: Callable[[], None]
     ) -> None:
-        """All that is said on one connection after our hello. `settled` is called when the peer is greeted, or gone."""
-        self._connections.add(connection)
+        """All that is said on one connection. `settled` is called when the peer is greeted, or gone."""
+        self._connections.add(connection)  # in one step with our hello, or an announcement in between would be missed
+        connection.send_hello(self._hello())
         line: Line | None = None
         code, reason = codes.BROKEN, "an error in this node"
         try:
