@@ -20,8 +20,6 @@ from raftq_k8s.kube.objects import (
     ObjectMeta,
     PartialObjectMetadata,
     PartialObjectMetadataList,
-    StatefulSet,
-    StatefulSetSpec,
     Status,
 )
 
@@ -29,7 +27,6 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_PLAIN: Final = "application/json"
 
 _CONNECT_S: Final = 1.0
 _TOTAL_S: Final = 2.0
@@ -128,7 +125,6 @@ class ApiClient:
         context = ssl.create_default_context(cafile=config.authority) if secure else False
         self._token = Token(config.token)
         self._pods = f"{config.url}/api/v1/namespaces/{config.namespace}/pods"
-        self._statefulsets = f"{config.url}/apis/apps/v1/namespaces/{config.namespace}/statefulsets"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context if secure else True),
             timeout=aiohttp.ClientTimeout(total=total_s, connect=connect_s),
@@ -156,11 +152,6 @@ class ApiClient:
         url = f"{self._pods}/{name}"
         written = await self._call("PATCH", url, _METADATA, PartialObjectMetadata, query=query, body=body)
         return written.metadata
-
-    async def get_statefulset(self, name: str) -> StatefulSetSpec:
-        """How many pods it is to have, and from which ordinal on."""
-        found = await self._call("GET", f"{self._statefulsets}/{name}", _PLAIN, StatefulSet)
-        return found.spec
 
     async def _call(
         self,

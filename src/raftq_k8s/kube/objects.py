@@ -34,19 +34,6 @@ class PartialObjectMetadataList(msgspec.Struct, frozen=True, rename="camel"):
     items: tuple[PartialObjectMetadata, ...] = ()
 
 
-class Ordinals(msgspec.Struct, frozen=True, rename="camel"):
-    start: int = 0
-
-
-class StatefulSetSpec(msgspec.Struct, frozen=True, rename="camel"):
-    replicas: int = 1
-    ordinals: Ordinals = Ordinals()
-
-
-class StatefulSet(msgspec.Struct, frozen=True, rename="camel"):
-    spec: StatefulSetSpec
-
-
 class Status(msgspec.Struct, frozen=True):
     """What the API answers instead of an object when it says no."""
 

@@ -1,4 +1,4 @@
-"""A Kubernetes API server with nothing but pods and one StatefulSet, in memory, for the tests of `raftq_k8s.kube`.
+"""A Kubernetes API server with nothing but pods, in memory, for the tests of `raftq_k8s.kube`.
 
 It keeps what the label rests on: an object's uid and resourceVersion are compared with the patch's before anything
 changes, in the order of the real one (404, then 409), and a patch that changes nothing makes no new resourceVersion.
@@ -24,7 +24,6 @@ Request = web.Request
 class FakeKubeApi:
     def __init__(self) -> None:
         self.pods: dict[str, dict[str, Any]] = {}
-        self.statefulset: dict[str, Any] = {"spec": {"replicas": 3, "serviceName": "raftq-headless"}}
         self.history: list[frozenset[str]] = []
         self.requests: list[tuple[str, str, int]] = []
         """Method, last part of the path, status answered."""
@@ -49,7 +48,6 @@ class FakeKubeApi:
         application.router.add_get(pods, self._guarded(self._list))
         application.router.add_get(pods + "/{name}", self._guarded(self._get))
         application.router.add_patch(pods + "/{name}", self._guarded(self._patch))
-        application.router.add_get("/apis/apps/v1/namespaces/test/statefulsets/raftq", self._guarded(self._statefulset))
         await self._listen(application)
         return self
 
@@ -166,9 +164,6 @@ class FakeKubeApi:
             self.pods[name] = after
             self._remember()
         return web.json_response(self.pods[name])
-
-    def _statefulset(self, request: Request, body: Any) -> web.Response:
-        return web.json_response(self.statefulset)
 
     def _remember(self) -> None:
         self.history.append(self.labelled())

@@ -53,13 +53,6 @@ async def test_a_patch_returns_what_the_pod_has_become(api, client):
         await client.patch_pod("raftq-0", patch)
 
 
-async def test_the_statefulset_says_how_many_pods_from_which_ordinal(api, client):
-    assert (await client.get_statefulset("raftq")).replicas == 3
-    assert (await client.get_statefulset("raftq")).ordinals.start == 0
-    api.statefulset["spec"]["ordinals"] = {"start": 5}
-    assert (await client.get_statefulset("raftq")).ordinals.start == 5
-
-
 @pytest.mark.parametrize(
     ("status", "error"),
     [(401, Unauthorized), (403, Forbidden), (404, NotFound), (409, Conflict), (422, Invalid), (400, Invalid)]
