@@ -37,6 +37,11 @@ resourceVersion that no pod has (a *probe*). It cannot take effect, whatever it 
 label (rule 4), for every process that is started for it has yet to be elected, in a term above ours. So 404 of a
 write is as good as a fence, for as long as this leader's term lasts.
 
+A mark out of reach (further above than Raft would follow, `LONGEST_STEP`) was not written by a leader: believed, one
+annotation by a stray hand would stop the label for ever. It outranks nobody, and the next fence overwrites it. On that
+pod the term then falls, and rule 1 alone does not stop a deposed leader that reads the false mark; that it leads no
+more by its own clock does (it is asked before every write).
+
 A pod without a controller but with the name of one of ours is ours: `kubectl delete statefulset --cascade=orphan`
 leaves such pods at work. A pod of another controller that wears the label is reported and never touched.
 """
@@ -48,7 +53,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from raftq_k8s.kube.objects import ObjectMeta, ResourceVersion, Uid
-from raftq_k8s.raft.types import NO_TERM, ClusterId, MemberId, Term
+from raftq_k8s.raft.types import LONGEST_STEP, NO_TERM, ClusterId, MemberId, Term
 
 LEADER: Final = "leader"
 FOLLOWER: Final = "follower"
@@ -59,9 +64,6 @@ CLUSTER_ANNOTATION: Final = "raftq.io/cluster"
 _NO_OBJECT: Final = "00000000-0000-0000-0000-000000000000"
 _NO_STATE: Final = "1"
 """The store's first revision is older than any pod. Not "0", which to the API means "any"."""
-
-_HIGHEST_TERM: Final = 1 << 62
-"""No cluster gets there by elections: what claims to be above is not a term of ours."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -234,7 +236,7 @@ def _lead(me: Pod, raft: Leads) -> Iterator[Write]:
 
 def _outranks(mark: Mark, raft: Leads) -> bool:
     same_term_elsewhere = mark.term == raft.term and mark.cluster not in (None, raft.cluster)
-    return mark.term > raft.term or same_term_elsewhere
+    return raft.term < mark.term <= raft.term + LONGEST_STEP or same_term_elsewhere
 
 
 def _same(pod: Pod, own: OwnPod | None) -> bool:
@@ -245,8 +247,7 @@ def _term(annotation: str | None) -> Term:
     """What is not a term was not written by us, and so fences nobody."""
     if annotation is None or not annotation.isascii() or not annotation.isdecimal() or len(annotation) > 19:
         return NO_TERM
-    term = int(annotation)
-    return Term(term) if term < _HIGHEST_TERM else NO_TERM
+    return Term(int(annotation))
 
 
 def _cluster(annotation: str | None) -> ClusterId | None:

@@ -223,13 +223,15 @@ class Labeller:
                     if not writes:
                         return
                     await self._carry_out(writes, Follows())
+                    if not decide(self._seen, self._own, Follows()).writes:
+                        return
                 except Refused as error:
                     self._complain(type(error).__name__, error)
                     return
                 except ApiError as error:
-                    failures += 1
                     self._complain(type(error).__name__, error)
-                    await asyncio.sleep(self._back_off(None, failures))
+                failures += 1
+                await asyncio.sleep(self._back_off(None, failures))
 
     async def _look(self, raft: Leads | Follows) -> None:
         listed = {

@@ -275,6 +275,19 @@ async def test_changes_of_the_pods_meanwhile_are_read_again(api, members):
     assert member.labeller.writes["conflict"] == 6
 
 
+async def test_an_api_that_always_reports_a_conflict_is_not_asked_as_fast_as_it_answers(api, members):
+    def touch(request, body):
+        if request.method == "PATCH":
+            api.touch(request.match_info["name"])
+
+    api.touch("raftq-0", labels={"app": "raftq", "role": "leader"})
+    api.before = touch
+    member = members("raftq-0", PATIENT)
+    await member.labeller.clear_own_label()
+    # 0.3 s with pauses of 5, 10 and then up to 20 ms between the tries.
+    assert member.labeller.writes["conflict"] < 60
+
+
 async def test_a_pod_that_is_gone_holds_nobody_up(api, members):
     api.delete("raftq-2")
     member = members("raftq-0").start()
