@@ -16,7 +16,7 @@ import uvloop
 
 from raftq_k8s.agent import logs
 from raftq_k8s.agent.composition import Agent
-from raftq_k8s.agent.listening import check_free
+from raftq_k8s.agent.listening import Door, check_free
 from raftq_k8s.agent.settings import Plan, SettingsError, plan
 from raftq_k8s.agent.sources import load
 from raftq_k8s.storage.volume import VolumeUnusable, WriteFailed
@@ -27,8 +27,10 @@ logger = logging.getLogger(__name__)
 def main(arguments: Sequence[str]) -> int:
     try:
         planned = plan(load(arguments, os.environ))
-        check_free("peers", planned.settings.raft_host, planned.settings.raft_port)
-        check_free("HTTP", planned.settings.http_host, planned.settings.http_port)
+        check_free(
+            Door("peers", planned.settings.raft_host, planned.settings.raft_port),
+            Door("HTTP", planned.settings.http_host, planned.settings.http_port),
+        )
         return uvloop.run(_run(planned))
     except (SettingsError, VolumeUnusable) as error:
         print(f"raftq agent: {error}", file=sys.stderr)
