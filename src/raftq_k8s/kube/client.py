@@ -84,14 +84,22 @@ class Token:
         try:
             status = self._path.stat()
             if (status.st_ino, status.st_mtime_ns) != self._stamp:
-                self._value = self._path.read_text().strip()
+                self._value = _bearer(self._path.read_text())
                 self._stamp = (status.st_ino, status.st_mtime_ns)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise Unauthorized(f"the token cannot be read: {error}") from None
         return {"Authorization": f"Bearer {self._value}"}
 
     def forget(self) -> None:
         self._stamp = None
+
+
+def _bearer(text: str) -> str:
+    """Raises `ValueError` for what no header may hold: better said here than by the first request."""
+    token = text.strip()
+    if not all("!" <= letter <= "~" for letter in token):
+        raise ValueError("it holds more than a token's letters")
+    return token
 
 
 class ApiConfig(msgspec.Struct, frozen=True):
@@ -111,18 +119,24 @@ class ApiConfig(msgspec.Struct, frozen=True):
             raise NotInCluster("KUBERNETES_SERVICE_HOST is not set: this process does not run in a pod")
         try:
             namespace = (account / "namespace").read_text().strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise NotInCluster(f"the pod's credentials cannot be read: {error}") from None
         bracketed = f"[{host}]" if ":" in host else host
         return cls(f"https://{bracketed}:{port}", namespace, account / "token", account / "ca.crt")
 
 
 class ApiClient:
-    """To be made inside the event loop that uses it. It opens no connection before the first call."""
+    """To be made inside the event loop that uses it. It opens no connection before the first call.
+
+    Raises `NotInCluster` without the certificates by which the API server is known.
+    """
 
     def __init__(self, config: ApiConfig, *, connect_s: float = _CONNECT_S, total_s: float = _TOTAL_S) -> None:
         secure = config.url.startswith("https://")
-        context = ssl.create_default_context(cafile=config.authority) if secure else False
+        try:
+            context = ssl.create_default_context(cafile=config.authority) if secure else False
+        except OSError as error:  # an SSLError is one as well
+            raise NotInCluster(f"the certificates {config.authority} cannot be read: {error}") from None
         self._token = Token(config.token)
         self._pods = f"{config.url}/api/v1/namespaces/{config.namespace}/pods"
         self._session = aiohttp.ClientSession(
@@ -174,7 +188,7 @@ class ApiClient:
             raise error
         try:
             decoded = msgspec.json.decode(answer, type=kind)
-        except msgspec.DecodeError as error:
+        except ValueError as error:  # msgspec's own, or that it is no UTF-8
             raise ApiUnreachable(f"{method} {url}: the answer is not the API's: {error}") from None
         self.last_success = time.time()
         return decoded
@@ -199,7 +213,7 @@ class ApiClient:
 def _refusal(status: int, request: str, answer: bytes) -> ApiError:
     try:
         reason = msgspec.json.decode(answer, type=Status).message
-    except msgspec.DecodeError:
+    except ValueError:
         reason = answer[:200].decode(errors="replace")
     sentence = f"{request}: {status} {reason}"
     match status:

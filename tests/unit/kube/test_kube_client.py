@@ -87,6 +87,40 @@ async def test_an_answer_that_is_no_pod_is_no_answer(api, client):
     assert client.last_success is None
 
 
+@pytest.mark.parametrize(("status", "error"), [(200, ApiUnreachable), (403, Forbidden), (502, ApiUnreachable)])
+async def test_an_answer_that_is_no_text_is_an_error_like_any_other(api, client, monkeypatch, status, error):
+    async def exchange(*_):
+        return status, b'{"message":"\xff\xfe","metadata":{"name":"\xff"}}'
+
+    monkeypatch.setattr(client, "_exchange", exchange)
+    with pytest.raises(error):
+        await client.get_pod("raftq-0")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\0tok", b"tok\nen", b"tok\x7fen", b"tok en"])
+async def test_a_file_that_holds_no_token_is_not_sent(api, tmp_path: Path, content):
+    token = tmp_path / "token"
+    token.write_bytes(content)
+    client = ApiClient(ApiConfig(api.url, "test", token))
+    for _ in range(2):  # what was read once is not taken for good the next time
+        with pytest.raises(Unauthorized, match="the token cannot be read"):
+            await client.get_pod("raftq-0")
+    assert api.tokens == []
+    token.write_text("good\n")
+    api.create("raftq-0")
+    await client.get_pod("raftq-0")
+    await client.close()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate", b"\xff\0"])
+async def test_without_the_certificates_of_the_api_there_is_no_client(tmp_path: Path, content):
+    authority = tmp_path / "ca.crt"
+    if content is not None:
+        authority.write_bytes(content)
+    with pytest.raises(NotInCluster, match=r"the certificates .*ca\.crt cannot be read"):
+        ApiClient(ApiConfig("https://127.0.0.1:1", "test", authority=authority))
+
+
 async def test_a_token_is_read_again_when_its_file_changes_and_when_it_is_not_accepted(api, tmp_path: Path):
     token = tmp_path / "token"
     token.write_text("first\n")
@@ -119,3 +153,6 @@ def test_a_pod_finds_its_credentials_where_the_kubelet_puts_them(tmp_path: Path)
         ApiConfig.in_cluster(tmp_path, {})
     with pytest.raises(NotInCluster, match="namespace"):
         ApiConfig.in_cluster(tmp_path / "nowhere", environment)
+    (tmp_path / "namespace").write_bytes(b"\xff")
+    with pytest.raises(NotInCluster, match="cannot be read"):
+        ApiConfig.in_cluster(tmp_path, environment)
