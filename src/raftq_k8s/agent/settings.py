@@ -5,6 +5,7 @@ keys of the TOML file, `raftq agent --help` and the table in the documentation a
 from is `sources.py`'s business; whether the values fit together is decided here, before anything on disk is touched.
 """
 
+import ipaddress
 import re
 import socket
 from collections.abc import Mapping
@@ -25,7 +26,9 @@ Profile = Literal["fast", "steady"]
 Switch = Literal["auto", "on", "off"]
 LogFormat = Literal["plain", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-_Positive = Annotated[float, Meta(gt=0)]
+_Time = Annotated[float, Meta(ge=1, le=60000)]
+_MOST_MEMBERS = 64
+"""So many pods are named in the Role that lets them be labelled."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,13 +84,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = "fast"
     heartbeat_ms: Annotated[
-        _Positive | None, Meta(description="a leader is heard at least so often (as the profile says)")
+        _Time | None, Meta(description="a leader is heard at least so often (as the profile says)")
     ] = None
     minimum_election_ms: Annotated[
-        _Positive | None, Meta(description="a leader unheard for so long may be replaced (as the profile says)")
+        _Time | None, Meta(description="a leader unheard for so long may be replaced (as the profile says)")
     ] = None
     maximum_election_ms: Annotated[
-        _Positive | None,
+        _Time | None,
         Meta(description="after so long, every follower has tried to replace it (as the profile says)"),
     ] = None
 
@@ -167,11 +170,17 @@ def plan(settings: Settings) -> Plan:
         )
     if settings.service and not settings.namespace:
         raise SettingsError("service needs namespace as well, outside of a pod: their DNS names hold both")
+    _check_texts(settings)
     expected = _expected(settings, group, ordinal, peers)
     warnings = []
     if len(expected) % 2 == 0:
         warnings.append(
             f"{len(expected)} members survive no more failures than {len(expected) - 1}: prefer an odd number"
+        )
+    if peers and peers[name].port != settings.raft_port:
+        warnings.append(
+            f"peers dial {name} on port {peers[name].port}, but raft_port is {settings.raft_port}: "
+            "this is right only where something in between translates the one into the other"
         )
     return Plan(
         settings=settings,
@@ -186,6 +195,22 @@ def plan(settings: Settings) -> Plan:
 
 
 _NAME = re.compile(r"(?P<group>[a-z0-9A-Z]([-a-z0-9A-Z.]*[a-z0-9A-Z])?)-(?P<ordinal>0|[1-9][0-9]{0,4})")
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+"""What Kubernetes and DNS have between two dots of a name."""
+_LABEL_KEY = rf"((?=.{{1,253}}/){_LABEL}(\.{_LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?"
+_HOST = "[A-Za-z0-9_]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9_.])?"
+
+
+def _check_texts(settings: Settings) -> None:
+    if not settings.data:
+        raise SettingsError("data is empty: it names the folder for everything that must survive a restart")
+    for setting, text, form, what in (
+        ("service", settings.service, f"({_LABEL})?", "name of a Service"),
+        ("namespace", settings.namespace, f"({_LABEL})?", "name of a namespace"),
+        ("label_key", settings.label_key, _LABEL_KEY, "key of a label"),
+    ):
+        if not re.fullmatch(form, text):
+            raise SettingsError(f"{setting} {text!r} is no {what}")
 
 
 def _divided(name: str) -> tuple[str, int]:
@@ -211,18 +236,27 @@ def _peers(text: str) -> dict[MemberId, Address]:
 def parse_address(setting: str, text: str) -> Address:
     """`host:port`, with an IPv6 host in square brackets."""
     host, _, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    known = _is_ipv6(host) if bracketed else re.fullmatch(_HOST, host)
+    if not known or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         raise SettingsError(f"{setting}: {text!r} is not HOST:PORT")
     return Address(host, int(port))
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return host.isprintable() and " " not in host  # a zone may be called anything
 
 
 def _expected(settings: Settings, group: str, ordinal: int, peers: Mapping[MemberId, Address]) -> tuple[MemberId, ...]:
     """The members that a new cluster is born with, lowest ordinal first."""
     replicas = settings.birth_replicas if settings.birth_replicas is not None else len(peers) or 3
-    if replicas < 1:
-        raise SettingsError(f"birth_replicas {replicas}: a cluster has at least one member")
+    if not 1 <= replicas <= _MOST_MEMBERS:
+        raise SettingsError(f"birth_replicas {replicas}: a cluster has 1 to {_MOST_MEMBERS} members")
     expected = tuple(MemberId(f"{group}-{number}") for number in range(replicas))
     if ordinal >= replicas:
         raise SettingsError(

@@ -59,12 +59,13 @@ class Explained(msgspec.Struct, frozen=True):
         """What a value must be, to follow the words `is not`."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        if int not in _parts(self.type):
-            return "a number greater than 0" if float in _parts(self.type) else "a text"
+        if not {int, float} & set(_parts(self.type)):
+            return "a text"
+        number = "a number" if float in _parts(self.type) else "a whole number"
         bounds = next(
             (part for part in _parts(self.type) if isinstance(part, msgspec.Meta) and part.ge is not None), None
         )
-        return "a whole number" if bounds is None else f"a whole number from {bounds.ge} to {bounds.le}"
+        return number if bounds is None else f"{number} from {bounds.ge} to {bounds.le}"
 
 
 @cache
@@ -126,7 +127,7 @@ def _from_pod(environment: Mapping[str, str]) -> dict[str, Any]:
     if environment.get("POD_NAMESPACE"):
         values["namespace"] = environment["POD_NAMESPACE"]
     elif _SERVICE_ACCOUNT_NAMESPACE.is_file():
-        values["namespace"] = _SERVICE_ACCOUNT_NAMESPACE.read_text().strip()
+        values["namespace"] = _SERVICE_ACCOUNT_NAMESPACE.read_text(errors="replace").strip()
     return values
 
 

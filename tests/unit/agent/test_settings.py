@@ -52,6 +52,24 @@ def test_an_even_number_of_members_is_allowed_with_a_warning():
     assert plan(in_a_pod(birth_replicas=3)).warnings == ()
 
 
+@pytest.mark.parametrize("key", ["role", "Role_of.it", "example.com/role", "r" * 63])
+def test_a_label_may_have_any_key_that_kubernetes_takes(key):
+    assert plan(in_a_pod(label_key=key)).settings.label_key == key
+
+
+@pytest.mark.parametrize(
+    "address", ["raftq-1.example:80", "10.0.0.1:80", "[fd00::3]:80", "[fe80::1%eth0]:80", "a_b:80"]
+)
+def test_an_address_may_be_a_name_or_a_number(address):
+    assert plan(in_a_pod(advertise_http=address)).advertise_http == address
+
+
+def test_a_raft_port_that_peers_do_not_dial_is_warned_of():
+    (warning,) = plan(Settings(name="raftq-2", peers=PEERS)).warnings
+    assert "peers dial raftq-2 on port 7401, but raft_port is 7400" in warning
+    assert plan(Settings(name="raftq-2", peers=PEERS, raft_port=7401)).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
@@ -59,9 +77,14 @@ def test_an_even_number_of_members_is_allowed_with_a_warning():
         (in_a_pod(name="raftq-01"), "does not end in an ordinal"),
         (in_a_pod(birth_replicas=0), "birth_replicas 0"),
         (in_a_pod(birth_replicas=-3), "birth_replicas -3"),
+        (in_a_pod(birth_replicas=65), "birth_replicas 65: a cluster has 1 to 64 members"),
+        (in_a_pod(birth_replicas=1 << 70), "a cluster has 1 to 64 members"),
+        (in_a_pod(data=""), "data is empty"),
         (in_a_pod(name="raftq-3"), "the members are raftq-0 … raftq-2"),
         (in_a_pod(namespace=""), "service needs namespace"),
         (in_a_pod(service=""), "nobody to form a cluster with"),
+        (in_a_pod(service="a.b"), "service 'a.b' is no name of a Service"),
+        (in_a_pod(namespace="No_Such"), "namespace 'No_Such' is no name of a namespace"),
         (in_a_pod(peers=PEERS), "peers and service are both set"),
         (Settings(name="raftq-0", peers=PEERS, birth_replicas=5), "a cluster of 5 is raftq-0"),
         (Settings(name="other-0", peers=PEERS), "a cluster of 3 is other-0"),
@@ -72,6 +95,15 @@ def test_an_even_number_of_members_is_allowed_with_a_warning():
         (in_a_pod(heartbeat_ms=126), "at least twice heartbeat_ms 126"),
         (in_a_pod(minimum_election_ms=500), "must be greater than minimum_election_ms 500"),
         (in_a_pod(advertise_http="host"), "advertise_http: 'host' is not HOST:PORT"),
+        (in_a_pod(advertise_http="x y:1"), "advertise_http: 'x y:1' is not HOST:PORT"),
+        (in_a_pod(advertise_http="http://x:1"), "is not HOST:PORT"),
+        (in_a_pod(advertise_http="fd00::3:7480"), "is not HOST:PORT"),
+        (in_a_pod(advertise_http="[fd00::g]:7480"), "is not HOST:PORT"),
+        (in_a_pod(advertise_http="host:٧٤"), "is not HOST:PORT"),
+        (in_a_pod(label_key="bad key!"), "label_key 'bad key!' is no key of a label"),
+        (in_a_pod(label_key="Example.com/role"), "is no key of a label"),
+        (in_a_pod(label_key=""), "label_key '' is no key of a label"),
+        (in_a_pod(label_key="r" * 64), "is no key of a label"),
     ],
 )
 def test_what_cannot_work_is_refused_with_one_line(settings, complaint):
