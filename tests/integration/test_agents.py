@@ -308,7 +308,8 @@ async def test_what_is_no_setting_ends_the_agent_with_one_line_and_an_empty_disk
     data = tmp_path / "data"
     data.mkdir()
     base = ["--name", "raftq-0", "--service", "raftq-headless", "--namespace", "there", "--data", str(data)]
-    given = [argument.format(config=tmp_path / "raftq.toml", free=free_ports(1)[0]) for argument in arguments]
+    known = {"config": tmp_path / "raftq.toml", "free": free_ports(1)[0]}
+    given = [argument.format(**known) for argument in arguments]
     assert await refused(complaint, *base, *given, **environment)
     assert list(data.iterdir()) == []
 
