@@ -14,7 +14,7 @@ render() {
 HEAD
     # Whoever applies this is not Helm, and must not say so to a Helm that comes later.
     printf '%s\n' "$rendered" |
-        sed -e '/^ *app\.kubernetes\.io\/managed-by: Helm$/d' -e '/^ *helm\.sh\/chart: /d' -e '/^# Source: /d'
+        sed -e '/^ *app\.kubernetes\.io\/managed-by: "Helm"$/d' -e '/^ *helm\.sh\/chart: /d' -e '/^# Source: /d'
 }
 
 if [ "${1:-}" = - ]; then

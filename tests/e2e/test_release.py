@@ -93,6 +93,11 @@ def test_an_upgrade_to_another_number_of_members_is_refused_with_a_sentence(rele
         release.upgrade(image, "--set", "replicaCount=5")
 
 
+def test_an_upgrade_under_another_name_is_refused_with_a_sentence(release: Release, image: Image) -> None:
+    with pytest.raises(CommandFailed, match='the name "other": this release made the StatefulSet'):
+        release.upgrade(image, "--set", "fullnameOverride=other")
+
+
 @pytest.mark.parametrize("values", sorted((CHART / "ci").glob("*-values.yaml")), ids=lambda path: path.stem)
 def test_the_api_accepts_every_field_of_the_chart(release: Release, values: Path) -> None:
     rendered = helm("template", "other", CHART, "--namespace", release.namespace, "--values", values)

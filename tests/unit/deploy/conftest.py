@@ -34,14 +34,19 @@ def deployment(helm: str, tmp_path: Path) -> Deployment:
         return done.stdout
 
     def template(
-        *, release: str = "raftq", files: tuple[Path, ...] = (), tests: bool = False, **values: Any
+        *,
+        release: str = "raftq",
+        namespace: str = "here",
+        files: tuple[Path, ...] = (),
+        tests: bool = False,
+        **values: Any,
     ) -> Objects:
         given = tmp_path / "values.json"
         given.write_text(json.dumps(values))
         options: list[str | Path] = [word for path in (*files, given) for word in ("--values", path)]
         if not tests:
             options.append("--skip-tests")
-        return parse(run(helm, "template", release, CHART, "--namespace", "here", *options))
+        return parse(run(helm, "template", release, CHART, "--namespace", namespace, *options))
 
     def render_manifests() -> Objects:
         (tmp_path / "helm").symlink_to(helm)

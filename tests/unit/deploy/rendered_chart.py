@@ -1,5 +1,6 @@
 """The chart's objects and the plain manifests, parsed: what the tests look at. conftest.py has helm render them."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,15 @@ CHART = REPOSITORY / "deploy" / "helm" / "raftq"
 MANIFESTS = REPOSITORY / "deploy" / "manifests"
 
 Object = dict[str, Any]
+
+
+class _AsKubernetes(yaml.SafeLoader):
+    """Takes 1e3 for a number too, as Kubernetes' own reader does."""
+
+
+_AsKubernetes.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), "-+0123456789"
+)
 
 
 class Refused(Exception):
@@ -36,10 +46,13 @@ class Objects(tuple[Object, ...]):
 
 class Deployment(NamedTuple):
     template: Callable[..., Objects]
-    """Renders with the values given as keywords; beside them `release`, `files` of values, and `tests`: its pod too."""
+    """Renders with the values given as keywords.
+
+    Beside them `release`, `namespace`, `files` of values, and `tests`: its pod too.
+    """
     render_manifests: Callable[[], Objects]
     lint: Callable[[Path], None]
 
 
 def parse(text: str) -> Objects:
-    return Objects(each for each in yaml.safe_load_all(text) if each)
+    return Objects(each for each in yaml.load_all(text, _AsKubernetes) if each)

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from rendered_chart import CHART, Deployment, Refused
 
 from raftq_k8s.agent.settings import Settings
+from raftq_k8s.agent.sources import explained
 
 ALL_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 
@@ -46,6 +48,92 @@ def test_no_values_make_exactly_these_objects(deployment: Deployment) -> None:
 def test_everything_is_named_after_the_release(deployment: Deployment) -> None:
     endings = {name.removeprefix("election") for _, name in deployment.template(release="election").names()}
     assert endings == {"", "-headless", "-leader", "-followers"}
+
+
+TEXTS = {
+    *("name", "namespace", "value", "serviceName", "serviceAccountName", "priorityClassName", "image", "storage"),
+    *("labels", "annotations", "matchLabels", "selector", "nodeSelector", "resourceNames", "args", "accessModes"),
+}
+"""What holds texts, or lists or maps of texts, wherever it stands."""
+
+
+def no_texts(where: str, value: Any, text: bool = False) -> list[str]:
+    """Where something else stands than the text that Kubernetes wants there."""
+    if isinstance(value, dict):
+        keys = [f"the key {key!r} of {where}" for key in value if not isinstance(key, str)]
+        parts = (no_texts(f"{where}.{key}", part, text or key in TEXTS) for key, part in value.items())
+        return [*keys, *chain.from_iterable(parts)]
+    if isinstance(value, list):
+        return [found for part in value for found in no_texts(where, part, text)]
+    return [f"{where}: {value!r}"] if value is None or (text and not isinstance(value, str)) else []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"namespace": word} for word in ("123", "1e3", "true", "null", "0x1f")),
+        *({"release": word} for word in ("true", "null", "on", "y", "no")),
+        *({"release": word, "fullnameOverride": "raftq"} for word in ("123", "1e3", "true", "0b1")),
+        *({"fullnameOverride": word} for word in ("true", "null", "on")),
+        *({"roleLabel": word} for word in ("true", "null", "1", "on", "1e3")),
+        *({"serviceAccount": {"name": word}} for word in ("123", "true", "1e3", "a: b")),
+        *({"priorityClassName": word} for word in ("123", "null", "no")),
+        {"persistence": {"size": "10"}},
+        {"podLabels": {"1": "2"}, "podAnnotations": {"true": "no"}, "nodeSelector": {"null": "1"}},
+        {"extraArgs": ["1", "true"], "extraEnv": [{"name": "yes", "value": "1e3"}]},
+        {"podDisruptionBudget": {"maxUnavailable": "50%"}, "terminationGracePeriodSeconds": 10000000},
+    ],
+    ids=str,
+)
+def test_a_text_stays_a_text_whatever_it_looks_like(deployment: Deployment, values: dict[str, Any]) -> None:
+    chart = deployment.template(**values, tests=True)
+    assert [found for each in chart for found in no_texts(each["kind"], each)] == []
+    assert type(chart.one("StatefulSet")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]) is int
+
+
+OPTIONAL = [
+    *("fullnameOverride", "imagePullSecrets", "profile", "resources", "updateStrategy", "podSecurityContext"),
+    *("securityContext", "startupProbe", "livenessProbe", "readinessProbe", "topologySpreadConstraints", "affinity"),
+    *("nodeSelector", "tolerations", "priorityClassName", "podLabels", "podAnnotations", "extraArgs", "extraEnv"),
+    *("extraContainers", "extraVolumes", "extraVolumeMounts"),
+]
+
+
+@pytest.mark.parametrize("value", OPTIONAL)
+def test_what_is_optional_may_be_null(deployment: Deployment, value: str) -> None:
+    chart = deployment.template(**{value: None}, tests=True)
+    assert [found for each in chart for found in no_texts(each["kind"], each)] == []
+    assert value not in chart.agent()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("image.repository", "replicaCount", "log.format", "log.level", "roleLabel", "service.port", "service.type"),
+        *("service.leaderType", "persistence.size", "persistence.accessMode", "serviceAccount.create", "rbac.create"),
+        *("podDisruptionBudget.enabled", "podDisruptionBudget.maxUnavailable", "terminationGracePeriodSeconds"),
+        *("image", "log", "service", "persistence", "serviceAccount", "rbac", "podDisruptionBudget"),
+    ],
+)
+def test_what_is_needed_may_not_be_null(deployment: Deployment, value: str) -> None:
+    whole, _, part = value.partition(".")
+    with pytest.raises(Refused, match="values don't meet the specifications of the schema"):
+        deployment.template(**{whole: {part: None} if part else None})
+
+
+def test_every_value_may_be_null_or_is_needed() -> None:
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+    assert {*OPTIONAL, *schema["required"], "global"} == set(schema["properties"])
+
+
+@pytest.mark.parametrize("file", [CHART / "values.yaml", *ALL_VALUES], ids=lambda path: path.stem)
+def test_examples_name_settings_that_there_are(file: Path) -> None:
+    text = file.read_text()
+    variables = {setting.variable for setting in explained().values()}
+    assert set(re.findall(r"\bRAFTQ_\w+", text)) <= variables
+    assert set(re.findall(r"(?<![-\w])--[a-z][-a-z]+(?==)", text)) <= {each.flag for each in explained().values()} | {
+        "--replicas"
+    }
 
 
 def test_all_members_start_at_once_and_keep_their_volumes(deployment: Deployment) -> None:
@@ -271,7 +359,19 @@ def test_a_digest_pins_the_image(deployment: Deployment) -> None:
             {"extraEnv": [{"name": "RAFTQ_NAME", "value": "x"}]},
             r"extraEnv sets RAFTQ_NAME, which the chart sets itself",
         ),
+        *(
+            ({"extraEnv": [{"name": name, "value": "1"}]}, f"extraEnv sets {name}, but ports, probes and the volume")
+            for name in ("RAFTQ_HTTP_PORT", "RAFTQ_RAFT_PORT", "RAFTQ_DATA")
+        ),
+        *(
+            ({"extraArgs": arguments}, f"extraArgs sets {arguments[0][:6]}.*, but ports, probes and the volume")
+            for arguments in (["--http-port=1"], ["--http-port", "1"], ["--raft-port=1"], ["--data=/tmp"], ["--data"])
+        ),
         ({"extraContainers": [{"name": "agent"}]}, r'extraContainers names a container "agent"'),
+        *(
+            ({"extraContainers": [{"name": "x", "ports": [{"name": port, "containerPort": 1}]}]}, f'port "{port}"')
+            for port in ("http", "raft")
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_with_a_sentence(
@@ -295,7 +395,10 @@ def test_what_cannot_work_is_refused_with_a_sentence(
         {"service": {"port": 0}},
         {"persistence": {"size": "much"}},
         {"persistence": {"accessMode": "ReadWriteMany"}},
-        {"podDisruptionBudget": {"maxUnavailable": 0}},
+        *({"podDisruptionBudget": {"maxUnavailable": value}} for value in (0, "0%", "00%", "0", "101%")),
+        {"livenessProbe": {"successThreshold": 2}},
+        {"startupProbe": {"successThreshold": 2}},
+        {"readinessProbe": {"terminationGracePeriodSeconds": 5}},
         {"livenessProbe": {"httpGet": {"path": "/"}}},
         {"podLabels": {"number": 1}},
     ],

@@ -6,14 +6,14 @@
 {{/* What selects the pods of this release, and never changes while it lives. */}}
 {{- define "raftq.selector" -}}
 app.kubernetes.io/name: raftq
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "raftq.labels" -}}
 {{ include "raftq.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
 {{- end -}}
 
 {{- define "raftq.image" -}}
@@ -43,19 +43,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
     fieldRef:
       fieldPath: metadata.uid
 - name: RAFTQ_SERVICE
-  value: {{ include "raftq.name" . }}-headless
+  value: {{ printf "%s-headless" (include "raftq.name" .) | quote }}
 - name: RAFTQ_BIRTH_REPLICAS
   value: {{ .Values.replicaCount | quote }}
 - name: RAFTQ_POD_SELECTOR
-  value: app.kubernetes.io/name=raftq,app.kubernetes.io/instance={{ .Release.Name }}
+  value: {{ printf "app.kubernetes.io/name=raftq,app.kubernetes.io/instance=%s" .Release.Name | quote }}
 - name: RAFTQ_LABEL_KEY
-  value: {{ .Values.roleLabel }}
+  value: {{ .Values.roleLabel | quote }}
 - name: RAFTQ_PROFILE
-  value: {{ .Values.profile | default (ternary "steady" "fast" (gt (len .Values.extraContainers) 0)) }}
+  value: {{ .Values.profile | default (.Values.extraContainers | empty | ternary "fast" "steady") | quote }}
 - name: RAFTQ_LOG_FORMAT
-  value: {{ .Values.log.format }}
+  value: {{ .Values.log.format | quote }}
 - name: RAFTQ_LOG_LEVEL
-  value: {{ .Values.log.level }}
+  value: {{ .Values.log.level | quote }}
 {{- end -}}
 
 {{/* The ports of a Service that people and applications use. */}}
@@ -89,12 +89,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- /* Under another name it would be another cluster, with empty volumes, in place of the living one. */ -}}
+{{- range (lookup "apps/v1" "StatefulSet" .Release.Namespace "").items -}}
+{{- $labels := .metadata.labels | default dict -}}
+{{- if and (eq (get $labels "app.kubernetes.io/name") "raftq") (eq (get $labels "app.kubernetes.io/instance") $.Release.Name) (ne .metadata.name $name) -}}
+{{- fail (printf "the name %q: this release made the StatefulSet %q, whose volumes no other name would find (set fullnameOverride back, or install a release of its own)" $name .metadata.name) -}}
+{{- end -}}
+{{- end -}}
 {{- $taken := list "statefulset.kubernetes.io/pod-name" "apps.kubernetes.io/pod-index" "controller-revision-hash" -}}
 {{- $taken = concat $taken (keys (include "raftq.labels" . | fromYaml)) -}}
 {{- if has .Values.roleLabel $taken -}}
 {{- fail (printf "roleLabel %q: that label selects or identifies the pods already; choose another key" .Values.roleLabel) -}}
 {{- end -}}
-{{- range $key := keys .Values.podLabels | sortAlpha -}}
+{{- range $key := keys (.Values.podLabels | default dict) | sortAlpha -}}
 {{- if eq $key $.Values.roleLabel -}}
 {{- fail (printf "podLabels sets %q, the label by which the agents say who leads: name it otherwise, or set roleLabel to another key" $key) -}}
 {{- end -}}
@@ -102,7 +109,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail (printf "podLabels sets %q, which the chart or Kubernetes sets itself: name it otherwise" $key) -}}
 {{- end -}}
 {{- end -}}
-{{- range $key := keys .Values.podAnnotations | sortAlpha -}}
+{{- range $key := keys (.Values.podAnnotations | default dict) | sortAlpha -}}
 {{- if hasPrefix "raftq.io/" $key -}}
 {{- fail (printf "podAnnotations sets %q: the agents write the annotations of raftq.io/ themselves" $key) -}}
 {{- end -}}
@@ -111,12 +118,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- range include "raftq.environment" . | fromYamlArray -}}
 {{- $environment = append $environment .name -}}
 {{- end -}}
+{{- $fixed := dict "RAFTQ_HTTP_PORT" "--http-port" "RAFTQ_RAFT_PORT" "--raft-port" "RAFTQ_DATA" "--data" -}}
 {{- range .Values.extraEnv -}}
+{{- if hasKey $fixed .name -}}
+{{- fail (printf "extraEnv sets %s, but ports, probes and the volume of this chart rely on its default" .name) -}}
+{{- end -}}
 {{- if has .name $environment -}}
 {{- fail (printf "extraEnv sets %s, which the chart sets itself: use the value for it, or extraArgs" .name) -}}
 {{- end -}}
 {{- end -}}
+{{- range .Values.extraArgs -}}
+{{- if has (splitList "=" . | first) (values $fixed) -}}
+{{- fail (printf "extraArgs sets %s, but ports, probes and the volume of this chart rely on its default" .) -}}
+{{- end -}}
+{{- end -}}
 {{- range .Values.extraContainers -}}
+{{- $container := .name -}}
+{{- range .ports -}}
+{{- if has .name (list "http" "raft") -}}
+{{- fail (printf "extraContainers: %s has a port %q; the agent's is called so, and Services and probes find it by that name" $container .name) -}}
+{{- end -}}
+{{- end -}}
 {{- if eq .name "agent" -}}
 {{- fail "extraContainers names a container \"agent\": the agent itself is called so" -}}
 {{- end -}}
