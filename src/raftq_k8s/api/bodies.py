@@ -1,45 +1,68 @@
-"""The body of a request, held within a size and a time, however it is sent and whatever length it claims."""
+"""The bodies of requests, held within sizes and a time, however they are sent and whatever length they claim.
+
+A body that its sender breaks off, or whose chunks turn out malformed, does nothing. The latter shows only when the time
+is over, as 408, if it comes later than the headers: aiohttp keeps the parser's complaint for after the request in
+hand, and tells its reader nothing.
+"""
 
 import asyncio
 
 from aiohttp.web import BaseRequest, RequestPayloadError
 
-from raftq_k8s.api.problems import Problem, body_too_large
+from raftq_k8s.api.problems import Problem, body_too_large, too_many_bodies
+
+BODY_TIMEOUT_S = 20.0
+UNFINISHED_BYTES = 64 << 20
+"""So much may be held of bodies that are still arriving, all together."""
 
 
-async def read_body(request: BaseRequest, limit_bytes: int, timeout_s: float) -> bytes:
-    """Raises `Problem`. More than the limit and one read of the socket is never held."""
-    content = request.content
-    if content.is_eof():  # it came with the headers, as small ones do
+class Bodies:
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._unfinished_bytes = 0
+
+    async def read(self, request: BaseRequest) -> bytes:
+        """Raises `Problem`. More than the limit and one read of the socket is never held."""
+        content = request.content
+        if content.is_eof():  # it came with the headers, as small ones do
+            try:
+                body = content.read_nowait()
+            except RequestPayloadError:
+                raise _broken() from None
+            if len(body) > self._limit_bytes:
+                raise body_too_large(self._limit_bytes)
+            return body
+        declared = request.content_length
+        if declared is not None and declared > self._limit_bytes:
+            raise body_too_large(self._limit_bytes)
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
-            body = content.read_nowait()
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                return await self._read_on(request)
+        except TimeoutError:
+            detail = f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds"
+            raise Problem(408, "body-too-slow", "Body too slow", detail, close=True) from None
         except RequestPayloadError:
             raise _broken() from None
-        if len(body) > limit_bytes:
-            raise body_too_large(limit_bytes)
-        return body
-    declared = request.content_length
-    if declared is not None and declared > limit_bytes:
-        raise body_too_large(limit_bytes)
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _read_on(request, limit_bytes)
-    except TimeoutError:
-        detail = f"the body did not arrive within {timeout_s:g} seconds"
-        raise Problem(408, "body-too-slow", "Body too slow", detail, close=True) from None
-    except RequestPayloadError:
-        raise _broken() from None
 
-
-async def _read_on(request: BaseRequest, limit_bytes: int) -> bytes:
-    body = bytearray()
-    while chunk := await request.content.readany():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise body_too_large(limit_bytes)
-    return bytes(body)
+    async def _read_on(self, request: BaseRequest) -> bytes:
+        body = bytearray()
+        chunk = b""
+        try:
+            while chunk := await request.content.readany():
+                body += chunk
+                self._unfinished_bytes += len(chunk)
+                if len(body) > self._limit_bytes:
+                    raise body_too_large(self._limit_bytes)
+                if self._unfinished_bytes > UNFINISHED_BYTES:
+                    raise too_many_bodies()
+            return bytes(body)
+        finally:
+            # A stream keeps the error that it raised here, and that keeps this frame, for as long as it likes.
+            self._unfinished_bytes -= len(body)
+            body.clear()
+            chunk = b""
 
 
 def _broken() -> Problem:

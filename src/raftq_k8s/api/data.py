@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from aiohttp.web import BaseRequest
 
 from raftq_k8s.api.answers import JSON, LARGE_BYTES, Answer
-from raftq_k8s.api.bodies import read_body
+from raftq_k8s.api.bodies import Bodies
 from raftq_k8s.api.problems import RETRY_AFTER, Problem, document_is_no_object, refused_by_document
 from raftq_k8s.api.views import Node
 from raftq_k8s.raft.types import MemberId
@@ -25,7 +25,6 @@ from raftq_k8s.state.document import DocumentIsNotAnObject
 from raftq_k8s.state.json_text import NotJson, document_text, value_text
 
 MAX_KEY_BYTES = 512
-BODY_TIMEOUT_S = 20.0
 LARGE_READS = 4
 """So many copies of a large document may be on their way at a time."""
 
@@ -35,7 +34,7 @@ _LATER_RELEASE = ("If-Match", "If-None-Match", "Idempotency-Key")
 class Data:
     def __init__(self, node: Node, body_limit_bytes: int, write_timeout_s: float) -> None:
         self._node = node
-        self._body_limit_bytes = body_limit_bytes
+        self._bodies = Bodies(body_limit_bytes)
         self._write_timeout_s = write_timeout_s
         self._caught_up = False
         self._large_reads = 0
@@ -92,7 +91,7 @@ class Data:
 
     async def _read(self, request: BaseRequest) -> bytes:
         _check_conditions(request)
-        return await read_body(request, self._body_limit_bytes, BODY_TIMEOUT_S)
+        return await self._bodies.read(request)
 
     async def _written(self, command: Command) -> Answer:
         result = await self._node.submit(command, self._write_timeout_s)

@@ -50,6 +50,11 @@ def body_too_large(limit_bytes: int) -> Problem:
     return Problem(413, "body-too-large", "Body too large", detail, close=True)
 
 
+def too_many_bodies() -> Problem:
+    detail = "too many other bodies are arriving right now; nothing was done"
+    return Problem(503, "too-many-bodies", "Too many bodies", detail, headers=RETRY_AFTER, close=True)
+
+
 def no_such_resource(path: str) -> Problem:
     return Problem(404, "no-such-resource", "No such resource", f"there is nothing at {path[:200]}")
 

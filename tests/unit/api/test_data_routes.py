@@ -1,7 +1,9 @@
 """The document over HTTP, from a real client through loopback."""
 
 import asyncio
+import gc
 import json
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -212,10 +214,72 @@ async def test_a_body_that_breaks_off_does_nothing(face: HttpFace, node: NodeOfO
 async def test_a_body_that_takes_its_time_is_cut(
     exchange: Callable[[bytes], Awaitable[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raftq_k8s.api.data.BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("raftq_k8s.api.bodies.BODY_TIMEOUT_S", 0.05)
     monkeypatch.setattr("raftq_k8s.api.connections._LINGER_S", 0.05)
     answer = await exchange(b"PUT /v1/data/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_bodies_that_are_cut_off_leave_nothing_behind(node: NodeOfOne) -> None:
+    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9")
+    await face.start()
+    body = b"1" * ((1 << 20) - 1)
+
+    async def cut() -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", face.port)
+        writer.write(b"PUT /v1/data/a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (1 << 20) + body)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    gc.disable()  # as seldom as it runs on a node, for all practical purposes
+    tracemalloc.start()
+    try:
+        await cut()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(8):
+            await cut()
+        async with asyncio.timeout(10):
+            while face._connections.connections:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+        await face.close()
+    assert after - before < 1 << 20
+    assert node.submitted == []
+
+
+async def test_bodies_that_are_still_arriving_share_a_bound(
+    face: HttpFace, http: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftq_k8s.api.bodies.UNFINISHED_BYTES", 100_000)
+    head = b"PUT /v1/data/%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 60001\r\n\r\n"
+    writers, answers = [], []
+    for number in range(2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
+        writer.write(head % number + b'"' + b"x" * 59_999)
+        writers.append(writer)
+        answers.append(asyncio.create_task(reader.read()))
+    async with asyncio.timeout(10):
+        await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+        refused = next(number for number in range(2) if answers[number].done())
+        assert answers[refused].result().startswith(b"HTTP/1.1 503 ")
+        assert b"too-many-bodies" in answers[refused].result()
+        assert b"Retry-After: 1\r\n" in answers[refused].result()
+        writers[1 - refused].write(b'"')
+        assert (await answers[1 - refused]).startswith(b"HTTP/1.1 201 ")
+    for writer in writers:
+        writer.close()
+
+    async def piecewise() -> AsyncIterator[bytes]:
+        for piece in b'"', b"x" * 59_998, b'"':
+            yield piece
+
+    for _ in range(3):  # what was refused, and what has ended, counts no more
+        async with http.put("/v1/data/a", data=piecewise()) as response:
+            assert response.status in (200, 201)
 
 
 @pytest.mark.parametrize(
