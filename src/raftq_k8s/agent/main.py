@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from raftq_k8s.agent import logs
+from raftq_k8s.agent import limits, logs
 from raftq_k8s.agent.composition import Agent
 from raftq_k8s.agent.listening import Door, check_free
 from raftq_k8s.agent.settings import Plan, SettingsError, plan
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str]) -> int:
             Door("peers", planned.settings.raft_host, planned.settings.raft_port),
             Door("HTTP", planned.settings.http_host, planned.settings.http_port),
         )
+        limits.raise_open_files()
         return uvloop.run(_run(planned))
     except (SettingsError, VolumeUnusable) as error:
         print(f"raftq agent: {error}", file=sys.stderr)

@@ -2,11 +2,14 @@
 
 A client that is silent, or takes its time over its headers, is cut after the idle time. Beyond the bound on
 connections a few more are taken, so that probes and metrics still answer on a node that is overrun; whoever asks for
-anything else there is told to come back. Beyond those a connection is closed at once. What cannot be parsed as HTTP
-is answered as a problem, and closed.
+anything else there is told to come back. One more still, and the one that came first of those few goes: a probe needs
+milliseconds, so idle clients do not keep it out. The bound shrinks where the process may not open so many files, for
+peers and the volume need some. What cannot be parsed as HTTP is answered as a problem, and closed.
 """
 
 import asyncio
+import logging
+import resource
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -21,8 +24,14 @@ Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
 CROWD = 64
 """So many connections more than the bound are kept for probes."""
 
+FILES_BESIDE = 256
+"""So many files are left for all that is not a client of ours: peers, strangers on their port, the volume, the API."""
+
 _LINGER_S = 2.0
 """For so long the rest of a refused body is read and dropped: else its sender would see a reset, not our answer."""
+
+
+log = logging.getLogger(__name__)
 
 
 class Connections(web.Server):
@@ -31,10 +40,10 @@ class Connections(web.Server):
     def __init__(self, handler: Handler, limit: int, idle_timeout_s: float) -> None:
         # An `Answer` is all that aiohttp asks of a response, though not by its type.
         super().__init__(cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", handler))
-        self._limit = limit
+        self._limit = _affordable(limit)
         self._idle_timeout_s = idle_timeout_s
         self._open: set[web.RequestHandler] = set()
-        self._crowd: set[web.RequestHandler] = set()
+        self._crowd: dict[web.RequestHandler, None] = {}
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(
@@ -52,17 +61,30 @@ class Connections(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        if len(self._open) >= self._limit + CROWD:
-            handler.force_close()
-            return
-        if len(self._open) >= self._limit:
-            self._crowd.add(handler)
         self._open.add(handler)
+        if len(self._open) > self._limit:
+            self._crowd[handler] = None
+        if len(self._open) > self._limit + CROWD:
+            first = next(iter(self._crowd))
+            self._forget(first)
+            first.force_close()
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
+        self._forget(handler)
+
+    def _forget(self, handler: web.RequestHandler) -> None:
         self._open.discard(handler)
-        self._crowd.discard(handler)
+        self._crowd.pop(handler, None)
+
+
+def _affordable(limit: int) -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY or files >= limit + CROWD + FILES_BESIDE:
+        return limit
+    shrunk = max(1, files - CROWD - FILES_BESIDE)
+    log.warning("%d HTTP connections are served, not %d: this process may open %d files", shrunk, limit, files)
+    return shrunk
 
 
 class _Connection(web.RequestHandler):

@@ -1,11 +1,12 @@
 """How many clients there may be, and how long a silent one stays."""
 
 import asyncio
+import resource
 
 import pytest
 from node_of_one import NodeOfOne
 
-from raftq_k8s.api.connections import CROWD
+from raftq_k8s.api.connections import CROWD, FILES_BESIDE
 from raftq_k8s.api.server import HttpFace
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -21,7 +22,7 @@ async def asked(stream: Stream, path: str) -> bytes:
     return head.split(b" ")[1]
 
 
-async def test_beyond_the_bound_only_probes_are_answered_and_beyond_that_nobody(node: NodeOfOne) -> None:
+async def test_beyond_the_bound_only_probes_are_answered_and_there_is_room_for_one_more(node: NodeOfOne) -> None:
     face = HttpFace(node, "127.0.0.1", 0, version="9.9.9", connection_limit=2)
     await face.start()
     streams: list[Stream] = []
@@ -35,14 +36,15 @@ async def test_beyond_the_bound_only_probes_are_answered_and_beyond_that_nobody(
             assert await asked(await dialled(), "/v1/data") == b"200"
         for _ in range(CROWD):
             assert await asked(await dialled(), "/livez") == b"200"
-        reader, _ = await dialled()
+        assert await asked(await dialled(), "/livez") == b"200"
         async with asyncio.timeout(10):
-            assert await reader.read() == b""
-        assert await asked(streams[2], "/v1/data") == b"503"
+            assert await streams[2][0].read() == b""  # it came first of those beyond the bound
+        assert await asked(streams[3], "/v1/data") == b"503"
         assert await asked(streams[0], "/v1/data") == b"200"
         async with asyncio.timeout(10):
-            assert await streams[2][0].read() == b""  # and was closed: there is room for one more
+            assert await streams[3][0].read() == b""
         assert await asked(await dialled(), "/livez") == b"200"
+        assert await asked(streams[4], "/livez") == b"200"  # that one had left: nobody had to go
         for _, writer in streams:
             writer.close()
             await writer.wait_closed()
@@ -54,6 +56,32 @@ async def test_beyond_the_bound_only_probes_are_answered_and_beyond_that_nobody(
         for _, writer in streams:
             writer.close()
         await face.close()
+
+
+async def test_the_bound_leaves_files_for_the_rest_of_the_process(
+    node: NodeOfOne, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = CROWD + FILES_BESIDE + 1
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    await face.start()
+    streams = [await asyncio.open_connection("127.0.0.1", face.port) for _ in range(2)]
+    try:
+        assert [await asked(stream, "/v1/data") for stream in streams] == [b"200", b"503"]
+    finally:
+        for _, writer in streams:
+            writer.close()
+        await face.close()
+
+
+@pytest.mark.parametrize("files", [1024 + CROWD + FILES_BESIDE, resource.RLIM_INFINITY])
+async def test_where_there_are_files_enough_the_bound_stands(
+    node: NodeOfOne, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, files: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    HttpFace(node, "127.0.0.1", 0, version="9.9.9")
+    assert not caplog.records
 
 
 async def test_a_client_that_is_silent_or_slow_over_its_headers_is_cut(node: NodeOfOne) -> None:
