@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import inspect
+import logging
 import os
 import signal
 import socket
@@ -364,9 +365,10 @@ async def test_an_announced_hello_is_greeted_again_before_what_follows_it(node: 
         ("undecodable", [["append?", "raftq-b"]]),
     ],
 )
-async def test_a_frame_that_is_not_ours_closes_the_connection_and_is_counted(
-    kind: str, messages: list[object], node: MakeNode, visit: Visit
+async def test_a_frame_that_is_not_ours_closes_the_connection_and_is_counted_not_logged(
+    kind: str, messages: list[object], node: MakeNode, visit: Visit, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     a = await node(A)
     stranger = await visit(a)
     await stranger.say(hello_of(B))
@@ -376,6 +378,7 @@ async def test_a_frame_that_is_not_ours_closes_the_connection_and_is_counted(
     await until(lambda: a.lost_peers == [B], "lost")
     assert a.transport.bad_frames == {kind: 1}
     assert a.received == []
+    assert not caplog.records
 
 
 async def test_text_and_frames_beyond_the_bound_are_not_ours(node: MakeNode, visit: Visit) -> None:
@@ -386,7 +389,8 @@ async def test_text_and_frames_beyond_the_bound_are_not_ours(node: MakeNode, vis
     assert (await text.end())[0] == connection.NOT_OURS
     long = await visit(a)
     await long.say(hello_of(C))
-    await long.ws.send_bytes(b"x" * (frames.MAX_FRAME_BYTES + 1))
+    with contextlib.suppress(ConnectionError):  # it may be cut off in the middle
+        await long.ws.send_bytes(b"x" * (frames.MAX_FRAME_BYTES + 1))
     await long.end()
     await until(lambda: a.transport.bad_frames == {"text": 1, "too-large": 1}, "both counted")
     await until(lambda: sorted(a.lost_peers) == [B, C], "both lost")
@@ -441,6 +445,43 @@ async def test_silence_is_cut_off(node: MakeNode, visit: Visit, monkeypatch: pyt
     await stranger.end()
     assert a.transport.bad_frames == {"no-hello": 2}
     assert a.transport.connected(B)
+
+
+def reads_its_stranger(host: Node) -> bool:
+    [caller] = host.transport._listener._strangers
+    return caller.transport is not None and caller.transport.is_reading()
+
+
+async def test_a_stranger_is_read_no_further_than_a_hello_needs(
+    node: MakeNode, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "GREETING_S", 1.0)
+    a = await node(A)
+    stranger = await visit(a)
+    assert reads_its_stranger(a)
+    shouting = asyncio.create_task(stranger.ws.send_bytes(bytes(frames.MAX_MESSAGE_BYTES)))
+    await until(lambda: not reads_its_stranger(a), "left unread")
+    await until(lambda: a.transport.bad_frames == {"no-hello": 1}, "sent off")
+    await asyncio.wait([shouting])
+
+
+async def test_what_a_peer_sends_before_it_is_greeted_waits_in_its_socket(node: MakeNode, visit: Visit) -> None:
+    a = await node(A)
+    a.gate = asyncio.Event()
+    peer = await visit(a)
+    await peer.say(hello_of(B))
+    sending = asyncio.create_task(send_many(peer, 40))
+    await until(lambda: not reads_its_stranger(a), "left unread")
+    assert a.received == []
+    a.gate.set()
+    await until(lambda: len(a.received) == 40, "all of it")
+    assert a.transport.bad_frames == {}
+    await sending
+
+
+async def send_many(peer: Stranger, count: int) -> None:
+    for ticket in range(count):
+        await peer.say(forward(B, A, ticket, 256 << 10))
 
 
 async def test_a_peer_that_answers_no_ping_is_lost(node: MakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,11 +550,14 @@ class Names(AbstractResolver):
     def __init__(self) -> None:
         self.addresses: list[str] = []
         self.asked = 0
+        self.failure: Exception | None = None
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         self.asked += 1
+        if self.failure is not None:
+            raise self.failure
         if not self.addresses:
             raise OSError(None, "no such name")
         return [
@@ -537,6 +581,18 @@ async def test_a_name_is_resolved_on_every_dial_and_the_last_good_address_outliv
     await until(lambda: a.lost_peers == [B], "lost")
     await until(lambda: a.connected(b) and b.connected(a), "connected by the last good address")
     assert names.asked > asked
+
+
+async def test_a_dial_that_failed_in_an_unforeseen_way_is_not_the_last(node: MakeNode) -> None:
+    names = Names()
+    names.failure = RuntimeError("nobody foresaw this")
+    b = await node(B)
+    a = await node(A, resolver=names)
+    a.transport.sighted(B, "raftq-b.raftq", b.transport.port)
+    await until(lambda: (dialler := a.transport._peers[B].dialler) and dialler.done(), "failed")
+    names.failure, names.addresses = None, ["127.0.0.1"]
+    a.transport.sighted(B, "raftq-b.raftq", b.transport.port)
+    await until(lambda: a.connected(b) and b.connected(a), "connected")
 
 
 async def test_somebody_else_at_an_old_address_is_not_taken_for_the_peer(node: MakeNode) -> None:
@@ -603,6 +659,8 @@ async def test_close_is_prompt_and_leaves_no_task_even_beside_a_peer_that_does_n
         test_a_younger_process_replaces_the_older_and_is_not_reported_lost,
         test_a_killed_peer_is_lost_at_once,
         test_silence_is_cut_off,
+        test_a_stranger_is_read_no_further_than_a_hello_needs,
+        test_what_a_peer_sends_before_it_is_greeted_waits_in_its_socket,
         test_what_a_slow_peer_does_not_take_is_dropped_and_others_are_not_held_up,
         test_a_taken_port_is_an_os_error,
         test_close_is_prompt_and_leaves_no_task_even_beside_a_peer_that_does_not_read,

@@ -2,7 +2,8 @@
 
 A caller has a few seconds to become a peer, whatever it does meanwhile: says nothing, talks half a request, or opens a
 websocket and never a hello. So many may be about it at a time; one more, and the one that has been longest about it
-goes. A peer needs milliseconds, so a crowd of strangers does not keep it out.
+goes. A peer needs milliseconds, so a crowd of strangers does not keep it out. Until it is greeted a caller is read no
+further than a hello needs; the rest waits in its socket, for a peer may well send on while its greeting is under way.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ from aiohttp import web
 
 GREETING_S = 5.0
 MAX_STRANGERS = 64
+ENOUGH_FOR_A_HELLO = 64 << 10
+"""Bytes, and for the upgrade before it: each takes a few hundred."""
 GRACE_S = 0.5
 
 _silent = logging.getLogger(f"{__name__}.http")
@@ -29,6 +32,7 @@ class Caller(web.RequestHandler):
         silence: Any = None  # aiohttp takes it, its annotation does not
         super().__init__(server, loop=loop, access_log=silence, logger=_silent, lingering_time=0.0)
         self._listener = listener
+        self._read_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -36,7 +40,14 @@ class Caller(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        self._listener.greeted(self)
+        self._listener.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._listener.is_stranger(self):
+            self._read_bytes += len(data)
+            if self._read_bytes > ENOUGH_FOR_A_HELLO:
+                self.pause_reading()
 
     def handle_error(
         self,
@@ -78,8 +89,15 @@ class Listener:
         timer = asyncio.get_running_loop().call_later(GREETING_S, self._send_off, caller, "no-hello")
         self._strangers[caller] = timer
 
+    def is_stranger(self, caller: web.RequestHandler) -> bool:
+        return caller in self._strangers
+
     def greeted(self, caller: web.RequestHandler) -> None:
-        """It is a peer now, or gone: no stranger in any case."""
+        """It is a peer now."""
+        self.forget(caller)
+        caller.resume_reading()
+
+    def forget(self, caller: web.RequestHandler) -> None:
         if timer := self._strangers.pop(caller, None):
             timer.cancel()
 
@@ -89,7 +107,7 @@ class Listener:
             return
         self._sockets.close()
         for stranger in list(self._strangers):
-            self.greeted(stranger)
+            self.forget(stranger)
             stranger.force_close()
         await self._http.shutdown(GRACE_S)
         with contextlib.suppress(TimeoutError):
@@ -98,5 +116,5 @@ class Listener:
 
     def _send_off(self, caller: web.RequestHandler, kind: str) -> None:
         self.count(kind)
-        self.greeted(caller)
+        self.forget(caller)
         caller.force_close()

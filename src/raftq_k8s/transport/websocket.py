@@ -160,7 +160,7 @@ class WebsocketTransport:
 
     def _dial(self, member: MemberId) -> None:
         peer = self._peers[member]
-        if self._session is not None and peer.dialler is None and not self._closing:
+        if self._session is not None and (peer.dialler is None or peer.dialler.done()) and not self._closing:
             peer.dialler = self._spawn(self._keep_dialling(self._session, member, peer))
 
     async def _keep_dialling(self, session: ClientSession, member: MemberId, peer: Peer) -> None:
@@ -186,9 +186,13 @@ class WebsocketTransport:
             if peer.lines:
                 self._close_soon(answer.connection, codes.SURPLUS, "you were faster")
                 continue
-            settled = asyncio.Event()
-            self._spawn(self._converse(answer.connection, answer.hello, self._member, settled.set))
-            await settled.wait()
+            greeted = asyncio.Event()
+            conversation = self._spawn(self._converse(answer.connection, answer.hello, self._member, greeted.set))
+            welcome = self._spawn(greeted.wait())
+            try:
+                await asyncio.wait({conversation, welcome}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                welcome.cancel()
 
     async def _look_up(self, member: MemberId) -> list[Address]:
         sighting = self._book.sighting(member)
@@ -242,9 +246,9 @@ class WebsocketTransport:
         return websocket
 
     async def _converse(
-        self, connection: Connection, heard: Hello | None, dialled_by: MemberId | None, settled: Callable[[], None]
+        self, connection: Connection, heard: Hello | None, dialled_by: MemberId | None, greeted: Callable[[], None]
     ) -> None:
-        """All that is said on one connection. `settled` is called when the peer is greeted, or gone."""
+        """All that is said on one connection. `greeted` is called when the peer is."""
         self._connections.add(connection)  # in one step with our hello, or an announcement in between would be missed
         connection.send_hello(self._hello())
         line: Line | None = None
@@ -253,7 +257,7 @@ class WebsocketTransport:
             hello = heard or await connection.receive_hello()
             await self._greet(hello)
             line = self._welcome(connection, hello, dialled_by or hello.identity.member)
-            settled()
+            greeted()
             while True:
                 await self._take(line, await connection.receive())
         except BadFrame as bad:
@@ -266,7 +270,6 @@ class WebsocketTransport:
             if over.code == codes.REFUSED and heard is not None:
                 self._refused_by(heard.identity.member, str(over))
         finally:
-            settled()
             self._connections.discard(connection)
             if line is not None:
                 self._gone(line)
@@ -353,7 +356,7 @@ class WebsocketTransport:
 
     def _count_bad(self, kind: str) -> None:
         self.bad_frames[kind] += 1
-        logger.info("closed a connection that is not ours: %s", kind)
+        logger.debug("closed a connection that is not ours: %s", kind)
 
     def _refused_by(self, member: MemberId, reason: str) -> None:
         """Said once, though it is dialled again and again."""
