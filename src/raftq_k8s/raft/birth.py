@@ -58,14 +58,13 @@ class Birth:
         self._blank.pop(identity.member, None)
         if record.names(self._identity.member, self._identity.incarnation):
             self.record = self.record or record
-        else:
+        elif identity.member in self._rule.expected or not self._elsewhere:
             self._elsewhere[identity.member] = record.cluster
         return None
 
     def lost(self, peer: MemberId) -> None:
-        """The connection to that peer is gone: it is not present any more."""
+        """The connection to that peer is gone: it is not present any more. What it belonged to is not forgotten."""
         self._blank.pop(peer, None)
-        self._elsewhere.pop(peer, None)
 
     def _found_if_complete(self) -> None:
         if self.record is not None or self._rule.founder != self._identity.member or self._missing or self._elsewhere:
@@ -85,7 +84,7 @@ class Birth:
             peer, cluster = next(iter(self._elsewhere.items()))
             return (
                 f"waiting to be added to cluster {cluster}: {peer} belongs to it, and its record does not name this "
-                f"node's volume (incarnation {self._identity.incarnation}); members can't be added yet in this release"
+                f"node's volume (incarnation {self._identity.incarnation}); members can't be added or replaced yet"
             )
         if self._rule.founder == self._identity.member:
             return f"waiting for {', '.join(self._missing)} to be present, to found a cluster with"

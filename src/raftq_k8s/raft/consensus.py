@@ -128,7 +128,7 @@ class Consensus:
         own_votes, core.own_votes = core.own_votes, []
         for vote in own_votes:
             election.on_vote_response(core, vote, now)
-        replication.commit_if_held(core)
+        replication.commit_if_held(core, now)
 
     def applied(self, index: Index) -> None:
         """Everything up to `index` has been applied to the state machine."""

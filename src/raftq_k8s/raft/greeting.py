@@ -39,8 +39,8 @@ def _objection(core: Core, identity: Identity) -> Refusal | None:
     if identity.incarnation != core.configuration.incarnations[name]:
         return Refusal(
             "incarnation",
-            f"{name} came back with another volume (incarnation {identity.incarnation}, the cluster knows "
-            f"{core.configuration.incarnations[name]}); lost members can't be replaced yet: restore its volume",
+            f"lost members can't be replaced yet: restore the volume of {name} with incarnation "
+            f"{core.configuration.incarnations[name]}",
         )
     return _older_process(core, identity)
 
@@ -53,6 +53,6 @@ def _older_process(core: Core, identity: Identity) -> Refusal | None:
         return None
     return Refusal(
         "older-process",
-        f"a younger process of {identity.member} was seen (generation {seen.generation}, this one has "
-        f"{identity.generation}): two processes may be using one volume, or an old copy of it",
+        f"a younger process was seen (generation {seen.generation}, not {identity.generation}): do two use one volume, "
+        "or an old copy?",
     )

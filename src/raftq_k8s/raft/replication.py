@@ -15,7 +15,10 @@ from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryK
 from raftq_k8s.raft.progress import Pace
 from raftq_k8s.raft.quorum import committed_index
 from raftq_k8s.raft.roles import Leader
-from raftq_k8s.raft.types import NO_INDEX, NO_TERM, Index, Instant, MemberId, Term
+from raftq_k8s.raft.types import NO_INDEX, NO_TERM, Index, Instant, MemberId, Milliseconds, Term
+
+COMMIT_NEWS: Milliseconds = 5.0
+"""So soon after a commit, and not with the next heartbeat only, the followers hear of it: people read from them."""
 
 # -------------------------------------------------------------------------------------------------------------- leaders
 
@@ -80,7 +83,7 @@ def on_append_response(core: Core, response: AppendResponse, now: Instant) -> No
     progress = leader.progress[response.source]
     if response.success:
         progress.acknowledged(response.index)
-        commit_if_held(core)
+        commit_if_held(core, now)
     else:
         agreed, _ = core.log.last_possible_match(response.hint_index, response.hint_term)
         if not progress.refused(response.index, min(agreed, Index(max(response.index - 1, NO_INDEX)))):
@@ -88,7 +91,7 @@ def on_append_response(core: Core, response: AppendResponse, now: Instant) -> No
     replicate(core, leader, response.source)
 
 
-def commit_if_held(core: Core) -> None:
+def commit_if_held(core: Core, now: Instant) -> None:
     """Advance the commit index to what a majority holds. Entries of older terms are never counted, only carried along
     by one of this term: a later leader could still overwrite them, wherever they are (§5.4.2, figure 8)."""
     leader = core.role
@@ -101,6 +104,7 @@ def commit_if_held(core: Core) -> None:
             len(entry.command) for entry in core.log.between(max(Index(core.commit + 1), leader.first_index), index)
         )
         core.commit = index
+        leader.next_round_at = min(leader.next_round_at, now + COMMIT_NEWS)
 
 
 # ------------------------------------------------------------------------------------------------------------ followers

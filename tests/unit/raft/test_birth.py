@@ -89,6 +89,8 @@ def test_57_a_node_whose_volume_was_lost_waits_to_be_added() -> None:
     wiped.greet(hello("raftq-0", record=founder.record))
     assert wiped.record is None
     assert "waiting to be added" in wiped.waiting_for
+    wiped.lost(NAMES[0])  # who refuses it, and hangs up
+    assert "waiting to be added" in wiped.waiting_for
 
 
 def test_51_a_founder_that_lost_its_volume_does_not_found_a_second_cluster() -> None:

@@ -6,6 +6,7 @@ from raft_cluster import Cluster
 from raftq_k8s.raft.consensus import UNSYNCED_LIMIT, NotLeader, Overloaded
 from raftq_k8s.raft.log import ENTRY_BYTES
 from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryKind, Message, VoteRequest, VoteResponse
+from raftq_k8s.raft.replication import COMMIT_NEWS
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import Incarnation, Index, MemberId, Term
 
@@ -324,6 +325,16 @@ def test_21_append_aba() -> None:
     assert core._core.log.stable == 2
     (final,) = [m for m in core.take_output().messages if isinstance(m, AppendResponse) and m.term == 3]
     assert final.index == 2
+
+
+def test_followers_hear_of_a_commit_at_once_and_not_with_the_next_heartbeat() -> None:
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    cluster.advance(cluster.settings.round_interval)
+    _, index = cluster.propose("a", b"x")
+    cluster.settle()
+    cluster.advance(COMMIT_NEWS)
+    assert {node.core.commit_index for node in cluster.live} == {index}
 
 
 def test_an_acknowledgement_leaves_only_after_its_entries_are_synced() -> None:
