@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from raftq_k8s.kube.client import ApiClient, ApiError, ApiUnreachable, Conflict, NotFound, Refused
+from raftq_k8s.kube.client import ApiClient, ApiError, ApiUnreachable, Conflict, Forbidden, NotFound, Refused
 from raftq_k8s.kube.label import (
     LEADER,
     Decision,
@@ -163,7 +163,7 @@ class Labeller:
                     settled = await self._settle(look)
             except ApiError as error:
                 failures += 1
-                self._complain(type(error).__name__, error)
+                self._complain(_trouble(error), error)
                 pause = self._back_off(error, failures)
             else:
                 self.pending = not settled
@@ -226,10 +226,10 @@ class Labeller:
                     if not decide(self._seen, self._own, Follows()).writes:
                         return
                 except Refused as error:
-                    self._complain(type(error).__name__, error)
+                    self._complain(_trouble(error), error)
                     return
                 except ApiError as error:
-                    self._complain(type(error).__name__, error)
+                    self._complain(_trouble(error), error)
                 failures += 1
                 await asyncio.sleep(self._back_off(None, failures))
 
@@ -320,6 +320,16 @@ class Labeller:
         if complaint != self._complaint:
             self._complaint = complaint
             log.warning("%s: %s", complaint, detail)
+
+
+def _trouble(error: ApiError) -> str:
+    match error:
+        case Forbidden():
+            return "the API refuses the label (403): is the Role of the chart bound to this service account?"
+        case Refused():
+            return "the API refuses the label"
+        case _:
+            return "the API does not answer, and the label waits"
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
