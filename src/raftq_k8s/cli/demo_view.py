@@ -125,11 +125,12 @@ def _writes(scene: Scene) -> Group:
         f"{len(ledger.acknowledged):,} puts acknowledged",
         (f" · {rate:.0f}/s · {ledger.refused} refused · {ledger.unknown} unknown", "dim"),
     )
-    return Group(said, Text("        ") + strip)
+    legend = Text("        puts in each 1/8 s, · none; refused: not done; unknown: no answer came", style="dim")
+    return Group(said, Text("        ") + strip, legend)
 
 
 def _timeline(kills: list[Kill], wanted: int) -> Iterable[Text]:
-    yield Text(f"kills   {len(kills)} of {wanted}", style="dim")
+    yield Text(f"kills   {len(kills)} of {wanted} · from the kill to the next put, ━ is 25 ms", style="dim")
     for number, kill in list(enumerate(kills, 1))[-_KILLS_SHOWN:]:
         yield Text.assemble(
             (f"{number:6d}  ", "dim"),

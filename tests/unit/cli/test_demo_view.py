@@ -69,6 +69,12 @@ def test_every_kill_has_its_successor_and_its_time(scene):
     assert "raftq-2 → raftq-0   0.25 s  ━━━━━━━━━━" in shown
 
 
+def test_what_is_counted_and_how_long_a_bar_is_are_explained(scene):
+    shown = picture(scene)
+    assert "refused: not done; unknown: no answer came" in shown
+    assert "━ is 25 ms" in shown
+
+
 @pytest.mark.parametrize(("lost", "mark"), [(0, "✓ 0 lost"), (2, "✗ 2 lost")])
 def test_the_end_says_whether_it_is_well(scene, lost, mark):
     assert mark in picture(scene, Report(3, 1, [0.25], 1203, lost, 0))
