@@ -1,9 +1,9 @@
 # Two commands need nothing but Python 3.11 or later and make: `make demo` and `make test`. Each installs what it needs into
-# .venv, once for each change of pyproject.toml; after that they need no network.
+# .venv, once for each change of pyproject.toml (the tests need more than the demo); after that they need no network.
 
 PYTHON ?= python3
 IMAGE ?= localhost/raftq:dev
-PIP_INSTALL = .venv/bin/pip install --disable-pip-version-check --editable
+PIP_INSTALL = .venv/bin/pip install --quiet --disable-pip-version-check --editable
 PYTEST = .venv/bin/pytest
 
 .DEFAULT_GOAL := help
@@ -15,7 +15,7 @@ help: ## show this list
 demo: .venv/demo.stamp ## three agents on this machine: kill the leader, see another lead, lose nothing
 	@.venv/bin/raftq demo $(ARGS)
 
-test: lint ## everything that needs no cluster: lint, unit and integration tests
+test: lint ## everything that needs no cluster: lint, unit and integration tests (about 4 minutes on two cores)
 	$(PYTEST) tests/unit tests/integration --cov --cov-report= $(ARGS)
 
 unit: .venv/dev.stamp ## the unit tests alone
@@ -68,9 +68,11 @@ clean: ## remove .venv and all caches
 	    echo "$(PYTHON) could not make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
 .venv/demo.stamp: pyproject.toml | .venv/bin/pip
-	$(PIP_INSTALL) '.[cli]'
+	@echo "installing raftq and what the demo needs into .venv (once, from PyPI)"
+	@$(PIP_INSTALL) '.[cli]'
 	@touch $@
 
 .venv/dev.stamp: pyproject.toml | .venv/bin/pip
-	$(PIP_INSTALL) '.[dev]'
+	@echo "installing raftq and what its tests need into .venv (once, from PyPI)"
+	@$(PIP_INSTALL) '.[dev]'
 	@touch $@ .venv/demo.stamp
