@@ -198,8 +198,7 @@ class Cluster:
         self.weather.slowed_by = 1.0
 
     def _repair(self, machine: Machine) -> None:
-        machine.disk.slowed_by = 1.0
-        machine.disk.full = False
+        machine.disk.repair()
 
     # --------------------------------------------------------------------------------------------------- and afterwards
 

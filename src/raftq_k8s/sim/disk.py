@@ -40,8 +40,10 @@ class Disk:
         self._generation = 0
         self._events, self._dice, self._owner = events, dice, owner
         self._life = 0
+        self._sync = 0
         self._under_way: deque[tuple[Written, Write]] = deque()
         self._syncing = 0
+        """How many of them are being synced together."""
 
     def open(self, life: int) -> Restored:
         if self.corrupt:
@@ -84,11 +86,19 @@ class Disk:
     def _begin(self) -> None:
         self._syncing = len(self._under_way)
         took = self._dice.between(*self.usual) * self.slowed_by
-        self._events.after(took, self._end, self._life)
+        self._sync += 1
+        self._events.after(took, self._end, self._sync)
 
-    def _end(self, life: int) -> None:
-        if life != self._life:
+    def repair(self) -> None:
+        """From here on it is as fast as usual, also with what is under way, and has room."""
+        self.slowed_by, self.full = 1.0, False
+        if self._syncing:
+            self._begin()
+
+    def _end(self, sync: int) -> None:
+        if sync != self._sync or not self._syncing:
             return
+        life = self._life
         if self.full:
             self._owner.write_failed(life)
             return
