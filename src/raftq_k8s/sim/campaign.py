@@ -97,7 +97,7 @@ def _hunt_one(name: str, base: int, seeds: int) -> Caught:
     mutation = next(mutation for mutation in MUTATIONS if mutation.name == name)
     with mutated(mutation):
         for seed in range(base, base + seeds):
-            violation = run(swarm(seed, mutation.faults)).violation
+            violation = run(mutation.provoking(seed)).violation
             if violation is not None:
                 return Caught(name, mutation.meant_for, mutation.what, violation.invariant, seed)
     return Caught(name, mutation.meant_for, mutation.what, None, None)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from raftq_k8s.sim.machine import Machine
 
 GIVES_UP: Milliseconds = 6000.0
+BURSTS = (1, 1, 1, 1, 8)
+"""How many commands a client sends at once; it goes on when the first of them has its answer."""
 
 
 class Call:
@@ -64,8 +66,7 @@ class Clients:
             return
         dice = client.dice
         key = dice.one_of(self._keys)
-        act = dice.between(0.0, 1.0)
-        if act < 0.3:
+        if dice.chance(0.3):
             self._read(key)
             self.begin(client)
             return
@@ -73,15 +74,20 @@ class Clients:
         if not machine.up:
             self.begin(client)
             return
+        for waits in [True] + [False] * (dice.one_of(BURSTS) - 1):
+            self._write(client, key, machine, waits)
+
+    def _write(self, client: Client, key: str, machine: "Machine", waits: bool) -> None:
         client.number += 1
         value = f'"{client.name}-{client.number}"'
-        if act < 0.85:
+        if client.dice.chance(0.85):
             command = encode(Put(key, value.encode()))
             operation = Operation(Kind.PUT, value.encode(), self._events.now, command)
         else:
             # Told from other deletes by a field that no release knows, and every release passes over.
             command = msgspec.msgpack.encode(["delete", key, value])
             operation = Operation(Kind.DELETE, None, self._events.now, command)
+        operation.let_go = not waits
         self._history[key].append(operation)
         self._call(client, operation, machine)
 
@@ -104,6 +110,7 @@ class Clients:
                 held = machine.document.get(key)
                 operation = Operation(Kind.GET, None if held is None else held[0], self._events.now, b"")
                 operation.returned = self._events.now
+                operation.likely_place = core.applied
                 self._history[key].append(operation)
                 self.lease_reads += 1
 
@@ -120,14 +127,14 @@ class Clients:
                 operation.returned = self._events.now
                 operation.existed = outcome.existed
             case Refused():
-                if client.retries and not operation.given_up:
+                if client.retries and not operation.let_go:
                     self._events.after(client.think, self._retry, call)
                     return
             case Unknown():
                 pass
             case _:
                 raise Violation(EXACTLY_ONCE, f"nobody asked for what ends as {outcome}")
-        if not operation.given_up:
+        if not operation.let_go:
             self.begin(client)
 
     def _retry(self, call: Call) -> None:
@@ -143,13 +150,13 @@ class Clients:
             if call.machine is machine:
                 del self._open[token]
                 self._invariants.attempts[call.operation.command] = "unknown"
-                if not call.operation.given_up:
+                if not call.operation.let_go:
                     self.begin(call.client)
 
     def _give_up(self, token: Token) -> None:
         call = self._open.get(token)
-        if call is not None and not call.operation.given_up:
-            call.operation.given_up = True
+        if call is not None and not call.operation.let_go:
+            call.operation.let_go = True
             self.begin(call.client)
 
     # -------------------------------------------------------------------------------------------------------- reckoning
@@ -166,4 +173,6 @@ class Clients:
 
     def _counts(self, operation: Operation) -> bool:
         """Of those whose fate their caller does not know, only what the log holds can have had an effect."""
-        return operation.returned != FOREVER or self._invariants.took_effect(operation.command) is not None
+        place = self._invariants.took_effect(operation.command)
+        operation.likely_place = operation.likely_place if place is None else place
+        return operation.returned != FOREVER or place is not None

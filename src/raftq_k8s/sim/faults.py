@@ -79,16 +79,16 @@ PROFILES = (
 )
 
 
-def swarm(seed: int, kinds: tuple[str, ...] = tuple(KINDS), lasts: Milliseconds = 20_000.0) -> Plan:
-    """The plan of a seed; `kinds` are those that may be chosen."""
+def swarm(seed: int, kinds: tuple[str, ...] = tuple(KINDS), lasts: Milliseconds = 20_000.0, often: float = 1.0) -> Plan:
+    """The plan of a seed; `kinds` are those that may be chosen, `often` how much more than usual they happen."""
     dice = Dice(seed, 1)
     size = dice.one_of((3, 3, 3, 3, 5, 5, 4, 2, 1))
     chosen = [kind for kind in kinds if dice.chance(0.5)] or list(kinds)
     faults: list[Fault] = []
     losses = (size - 1) // 2
     for kind in chosen:
-        often = _USUAL_PER_MINUTE.get(kind, _OFTEN_PER_MINUTE) * dice.one_of((0.5, 1.0, 1.0, 3.0))
-        mean = 60_000.0 / often
+        per_minute = _USUAL_PER_MINUTE.get(kind, _OFTEN_PER_MINUTE) * dice.one_of((0.5, 1.0, 1.0, 3.0))
+        mean = 60_000.0 / (per_minute * often)
         at = dice.between(0.0, 2 * mean)
         while at < lasts:
             if kind not in ("wipe", "corrupt"):

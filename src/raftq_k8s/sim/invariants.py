@@ -129,6 +129,8 @@ class Invariants:
                 raise Violation(STATE_MACHINE_SAFETY, f"the term of {seen.name} went back: {seen.term} to {term}")
             seen.term, seen.vote = term, None
         if core.vote != seen.vote:
+            if seen.vote is not None:
+                raise Violation(ELECTION_SAFETY, f"{seen.name} voted for {seen.vote} in {term}, now for {core.vote}")
             seen.vote = core.vote
             if core.vote not in (None, machine.name) and machine.clock < seen.promised_until:
                 left = seen.promised_until - machine.clock

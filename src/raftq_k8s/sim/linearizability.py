@@ -26,7 +26,18 @@ class Operation:
     """What one caller asked of one key, and heard. `value` is what a put or a successful `CAS` left there, and what a
     get found; `expected` is what a `CAS` found."""
 
-    __slots__ = ("command", "existed", "expected", "given_up", "invoked", "kind", "returned", "succeeded", "value")
+    __slots__ = (
+        "command",
+        "existed",
+        "expected",
+        "invoked",
+        "kind",
+        "let_go",
+        "likely_place",
+        "returned",
+        "succeeded",
+        "value",
+    )
 
     def __init__(self, kind: Kind, value: bytes | None, invoked: Instant, command: bytes = b"") -> None:
         self.kind, self.value, self.invoked, self.command = kind, value, invoked, command
@@ -36,7 +47,10 @@ class Operation:
         self.expected: bytes | None = None
         self.succeeded: bool | None = None
         """Of a `CAS`; `None` when its caller never heard."""
-        self.given_up = False
+        self.likely_place = 0
+        """Where an observer believes that it stands among the others: what is tried first, and proves nothing."""
+        self.let_go = False
+        """Whether its caller went on without waiting for the answer."""
 
 
 class Impossible(Exception):
@@ -87,7 +101,7 @@ def is_linearizable(operations: Sequence[Operation]) -> bool | None:
 
 
 def _may_be_next(begun: Sequence[Operation], done: int, first: int) -> list[int]:
-    """Whatever began before the earliest return of what is not done yet."""
+    """Whatever began before the earliest return of what is not done yet; the likeliest first."""
     candidates: list[int] = []
     earliest = FOREVER
     for place in range(first, len(begun)):
@@ -97,4 +111,6 @@ def _may_be_next(begun: Sequence[Operation], done: int, first: int) -> list[int]
         if not done >> place & 1:
             candidates.append(place)
             earliest = min(earliest, operation.returned)
-    return [place for place in candidates if begun[place].invoked <= earliest]
+    likely = [place for place in candidates if begun[place].invoked <= earliest]
+    likely.sort(key=lambda place: (begun[place].likely_place, begun[place].kind is Kind.GET))
+    return likely

@@ -22,7 +22,7 @@ from raftq_k8s.raft.progress import Progress
 from raftq_k8s.raft.quorum import NEVER, committed_index
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.types import Index, Instant, MemberId, Milliseconds, Term
-from raftq_k8s.sim.faults import KINDS
+from raftq_k8s.sim.faults import KINDS, Plan, swarm
 from raftq_k8s.state.commands import Applied
 
 
@@ -32,6 +32,10 @@ class Mutation(NamedTuple):
     what: str
     patches: tuple[tuple[Any, str, Any], ...]
     faults: tuple[str, ...] = tuple(KINDS)
+    often: float = 1.0
+
+    def provoking(self, seed: int) -> Plan:
+        return swarm(seed, self.faults, often=self.often)
 
 
 @contextmanager
@@ -251,10 +255,24 @@ MUTATIONS: tuple[Mutation, ...] = (
         "a leader that is refused gives its last entry up",
         ((replication, "on_append_response", _drop_own_tail),),
     ),
-    Mutation("skip-the-match", "3", "a follower takes appends without a match", ((Log, "matches", _always_matches),)),
+    Mutation(
+        "skip-the-match",
+        "3",
+        "a follower takes appends without a match",
+        ((Log, "matches", _always_matches),),
+        ("partition", "crash", "bridge"),
+        2.0,
+    ),
     Mutation("forget-the-term", "3", "a restart begins in term 0", ((consensus.Consensus, "__init__", _forget_term),)),
     Mutation("skip-log-comparison", "4", "votes for any log", ((Log, "is_up_to_date", _any_log_will_do),)),
-    Mutation("longest-log-wins", "4", "compares lengths, not terms", ((Log, "is_up_to_date", _longest_log_wins),)),
+    Mutation(
+        "longest-log-wins",
+        "4",
+        "compares lengths, not terms",
+        ((Log, "is_up_to_date", _longest_log_wins),),
+        ("partition", "crash", "break"),
+        2.0,
+    ),
     Mutation(
         "count-old-terms",
         "4",
@@ -308,24 +326,34 @@ MUTATIONS: tuple[Mutation, ...] = (
         "7",
         "whatever commits at the index of a proposal answers it",
         ((Submissions, "committed", _committed_whatever_the_term),),
+        ("partition", "crash", "pause"),
+        2.0,
     ),
     Mutation(
         "forwarded-twice",
         "9",
         "a command that was brought twice takes effect twice",
         ((Submissions, "admit_forward", _admit_each),),
+        ("lossy",),
     ),
     Mutation(
         "lost-is-refused", "9", "a lost connection is taken for a refusal", ((Submissions, "lost", _lost_is_refused),)
     ),
-    Mutation("never-answer", "9", "callers' deadlines are not kept", ((Submissions, "expire", _never_answer),)),
+    Mutation(
+        "never-answer",
+        "9",
+        "callers' deadlines are not kept",
+        ((Submissions, "expire", _never_answer),),
+        ("partition", "one-way", "freeze", "lossy"),
+    ),
     Mutation("lease-too-long", "10", "a lease lasts longer than the window", ((lease, "DRIFT_ALLOWANCE", 1.5),)),
     Mutation(
         "no-drift-allowance",
         "10",
         "clocks are taken for equal",
         ((lease, "DRIFT_ALLOWANCE", 1.0),),
-        ("drift", "partition", "one-way", "break"),
+        ("drift", "partition", "one-way"),
+        2.0,
     ),
     Mutation("window-ignored", "10", "a voter elects whoever asks", ((lease, "window_left", _no_window),)),
     Mutation(
@@ -333,6 +361,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "10",
         "a restarted voter refuses nobody",
         ((lease, "forget_nothing", _forget_promise),),
+        ("bridge", "one-way", "crash"),
+        3.0,
     ),
     Mutation("no-step-down", "10", "a leader without a quorum goes on", ((lease, "step_down_if_over", _never_over),)),
     Mutation("never-probe", "11", "a refused append is not followed up", ((Progress, "refused", _never_refused),)),
