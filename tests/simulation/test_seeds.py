@@ -7,15 +7,15 @@ import pytest
 from raftq_k8s.sim.cluster import run
 from raftq_k8s.sim.faults import calm, swarm, told
 
-FIXED = 10
-FRESH = 8
+FIXED = 8
+FRESH = 6
 
 
 def no_violation(seed: int) -> None:
-    plan = swarm(seed, lasts=12_000.0)
+    plan = swarm(seed, lasts=8_000.0)
     result = run(plan)
     story = "\n".join(map(told, plan.faults))
-    assert result.violation is None, f"raftq simulate --seed {seed} --seeds 1 --seconds 12\n{result.violation}\n{story}"
+    assert result.violation is None, f"raftq simulate --seed {seed} --seeds 1 --seconds 8\n{result.violation}\n{story}"
 
 
 @pytest.mark.parametrize("seed", range(FIXED))
