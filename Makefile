@@ -7,7 +7,7 @@ PIP_INSTALL = .venv/bin/pip install --quiet --disable-pip-version-check --editab
 PYTEST = .venv/bin/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit format docs e2e bench image manifests clean
+.PHONY: help demo test lint unit format docs simulate e2e bench image manifests clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,8 +15,8 @@ help: ## show this list
 demo: .venv/demo.stamp ## three agents on this machine: kill the leader, see another lead, lose nothing
 	@.venv/bin/raftq demo $(ARGS)
 
-test: lint ## everything that needs no cluster: lint, unit and integration tests (about 4 minutes on two cores)
-	$(PYTEST) tests/unit tests/integration --cov --cov-report= $(ARGS)
+test: lint ## everything that needs no cluster: lint, unit, integration and simulation tests (about 5 minutes on two cores)
+	$(PYTEST) tests/unit tests/integration tests/simulation --cov --cov-report= $(ARGS)
 
 unit: .venv/dev.stamp ## the unit tests alone
 	$(PYTEST) tests/unit $(ARGS)
@@ -33,6 +33,10 @@ format: .venv/dev.stamp ## let ruff format and mend what it can
 
 docs: .venv/dev.stamp ## write the tables of docs/configuration.md anew from the code
 	.venv/bin/python docs/generate.py
+
+simulate: .venv/dev.stamp ## many clusters from fresh seeds, then every deliberate bug: a longer search than the tests make
+	.venv/bin/raftq simulate --seeds $(or $(SEEDS),20000) $(ARGS)
+	.venv/bin/raftq simulate --mutations
 
 e2e: .venv/dev.stamp ## tests on the Kubernetes cluster of KUBECONFIG, with RAFTQ_E2E_IMAGE loaded in its nodes
 	@if [ -z "$$KUBECONFIG" ]; then \

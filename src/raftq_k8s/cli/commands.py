@@ -1,8 +1,10 @@
 """The subcommands as typer shows them: what each is for, with examples. What they do is in their own files."""
 
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version as installed
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
@@ -96,6 +98,40 @@ def demo(
     from raftq_k8s.cli.demo import run
 
     raise typer.Exit(run(kills=kills, nodes=nodes, as_json=json))
+
+
+@application.command(
+    epilog="For example:  [bold]raftq simulate --seeds 1000[/]   one seed again:  "
+    "[bold]raftq simulate --seed 42 --seeds 1[/]   only some faults:  "
+    "[bold]raftq simulate --seeds 500 --faults crash,partition[/]   does it find bugs:  "
+    "[bold]raftq simulate --mutations[/]",
+)
+def simulate(
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds are run, one cluster for each.")] = 200,
+    seed: Annotated[int | None, typer.Option(min=0, help="The first seed; drawn, and printed, if not given.")] = None,
+    faults: Annotated[str, typer.Option(help="Only these kinds, separated by commas; all by default.")] = "",
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Simulated time with faults, for each seed.")] = 20.0,
+    replay: Annotated[Path | None, typer.Option(help="Run the story of this file again, and nothing else.")] = None,
+    mutations: Annotated[bool, typer.Option("--mutations", help="See whether deliberate bugs are caught.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end, and nothing else.")] = False,
+) -> None:
+    """Run whole clusters in one thread, from seeds, through crashes, partitions and slow disks, and check every step.
+
+    A violation is printed with its seed, the smallest plan of faults that shows it, and the command that replays it.
+    The exit code is 1 if there is one, or if a mutation is not caught.
+    """
+    from raftq_k8s.cli import simulate as command
+
+    if replay is not None:
+        raise typer.Exit(command.replay(replay, json))
+    if mutations:
+        raise typer.Exit(command.hunt_mutations(seed or 0, json))
+    try:
+        kinds = command.kinds_of(faults)
+    except command.BadFaults as error:
+        raise typer.BadParameter(str(error)) from error
+    base = secrets.randbelow(1 << 40) if seed is None else seed
+    raise typer.Exit(command.simulate(seeds, base, kinds, seconds, json))
 
 
 @application.command()

@@ -1,0 +1,197 @@
+"""What goes wrong, when, and for how long: a plan that is made before anything runs.
+
+The plan of a seed is a *swarm* (Groce and others, "Swarm testing", 2012): each seed has only some kinds of faults, and
+each of those more or less often, so that some histories are full of crashes and know no partition, and others the
+reverse. A plan is data: it can be written to a file, replayed, and made smaller by leaving faults out.
+"""
+
+import msgspec
+
+from raftq_k8s.raft.settings import Settings
+from raftq_k8s.raft.types import Instant, Milliseconds
+from raftq_k8s.sim.dice import Dice
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    kind: str
+    at: Instant
+    lasts: Milliseconds = 0.0
+    node: int = 0
+    others: tuple[int, ...] = ()
+    """The rest of those concerned: the far side of a partition, the other end of a connection."""
+    amount: float = 0.0
+    """A rate, a factor, a probability, a step: whatever the kind needs."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    seed: int
+    settings: tuple[Settings, ...]
+    """One a member."""
+    born: bool
+    """Whether the volumes know their cluster at the start."""
+    stream: bool
+    latency: tuple[Milliseconds, Milliseconds]
+    disk: tuple[Milliseconds, Milliseconds]
+    clients: int
+    keys: int
+    think: Milliseconds
+    retries: bool
+    lasts: Milliseconds
+    """The time of the faults; after that they stop, and all has to become well."""
+    faults: tuple[Fault, ...]
+
+
+KINDS = {
+    "crash": "a process is killed, or its machine dies; what was not synced is gone",
+    "crash-all": "all processes are killed at once",
+    "freeze": "a process stands still for up to 30 s while its clock goes on",
+    "pause": "a process stands still for a fraction of a second",
+    "drift": "a clock runs up to 4 % too fast or too slow, and changes its rate again and again",
+    "partition": "the members fall apart into two sides; connections between them die at once, or by their silence",
+    "one-way": "one direction between two members is cut",
+    "bridge": "two members do not reach each other, while all others do",
+    "flap": "a pair is cut and mended again and again",
+    "break": "a connection dies, and both sides hear of it",
+    "lossy": "messages are lost and doubled, and overtake each other",
+    "slow-network": "everything takes longer on its way",
+    "slow-disk": "a disk takes up to 400 times as long",
+    "full-disk": "a disk takes no write; the process ends and cannot start again until there is room",
+    "wipe": "a volume is lost; its member is refused from then on",
+    "corrupt": "a volume is damaged beyond opening",
+    "observe-term": "a member sees a higher term outside",
+}
+
+_USUAL_PER_MINUTE = {
+    "wipe": 1.0,
+    "corrupt": 1.0,
+    "crash-all": 3.0,
+    "freeze": 4.0,
+    "full-disk": 3.0,
+    "observe-term": 6.0,
+}
+_OFTEN_PER_MINUTE = 12.0
+
+PROFILES = (
+    Settings(),
+    Settings(heartbeat=50.0, minimum_election=250.0, maximum_election=500.0),
+    Settings(heartbeat=100.0, minimum_election=400.0, maximum_election=900.0),
+    Settings(heartbeat=100.0, minimum_election=200.0, maximum_election=450.0),
+)
+
+
+def swarm(seed: int, kinds: tuple[str, ...] = tuple(KINDS), lasts: Milliseconds = 20_000.0, often: float = 1.0) -> Plan:
+    """The plan of a seed; `kinds` are those that may be chosen, `often` how much more than usual they happen."""
+    dice = Dice(seed, 1)
+    size = dice.one_of((3, 3, 3, 3, 5, 5, 4, 2, 1))
+    chosen = [kind for kind in kinds if dice.chance(0.5)] or list(kinds)
+    faults: list[Fault] = []
+    losses = (size - 1) // 2
+    for kind in chosen:
+        per_minute = _USUAL_PER_MINUTE.get(kind, _OFTEN_PER_MINUTE) * dice.one_of((0.5, 1.0, 1.0, 3.0))
+        mean = 60_000.0 / (per_minute * often)
+        at = dice.between(0.0, 2 * mean)
+        while at < lasts:
+            if kind not in ("wipe", "corrupt"):
+                faults.append(_fault(kind, at, size, dice))
+            elif losses:
+                losses -= 1
+                faults.append(_fault(kind, at, size, dice))
+            at += dice.between(0.0, 2 * mean)
+    faults.sort(key=lambda fault: fault.at)
+    return Plan(
+        seed=seed,
+        settings=_settings(size, dice),
+        born=dice.chance(0.7),
+        stream=dice.chance(0.6),
+        latency=dice.one_of(((0.1, 1.0), (0.5, 5.0), (0.5, 30.0))),
+        disk=dice.one_of(((0.1, 1.0), (0.5, 5.0), (1.0, 40.0))),
+        clients=dice.one_of((1, 4, 4, 8)),
+        keys=dice.one_of((1, 3, 8)),
+        think=dice.one_of((20.0, 100.0, 300.0)),
+        retries=dice.chance(0.5),
+        lasts=lasts,
+        faults=tuple(faults),
+    )
+
+
+def calm(seed: int, size: int = 3, clients: int = 0, lasts: Milliseconds = 60_000.0) -> Plan:
+    """Nothing goes wrong."""
+    return Plan(
+        seed=seed,
+        settings=(Settings(),) * size,
+        born=True,
+        stream=True,
+        latency=(0.1, 1.0),
+        disk=(0.5, 5.0),
+        clients=clients,
+        keys=3,
+        think=100.0,
+        retries=False,
+        lasts=lasts,
+        faults=(),
+    )
+
+
+def _settings(size: int, dice: Dice) -> tuple[Settings, ...]:
+    inflight = dice.one_of((1, 4, 64))
+    max_bytes = dice.one_of((1, 200, 1 << 18))
+    profile = dice.one_of(PROFILES)
+    mixed = dice.chance(0.25)
+    return tuple(
+        msgspec.structs.replace(
+            dice.one_of(PROFILES) if mixed else profile, max_inflight=inflight, max_append_bytes=max_bytes
+        )
+        for _ in range(size)
+    )
+
+
+def _fault(kind: str, at: Instant, size: int, dice: Dice) -> Fault:
+    node = dice.below(size)
+    others = tuple(number for number in range(size) if number != node)
+    other = (dice.one_of(others),) if others else ()
+    match kind:
+        case "crash" | "wipe":
+            down = dice.one_of((10.0, 100.0, 300.0, 1000.0, 5000.0))
+            return Fault(kind, at, dice.between(0.0, 2 * down), node, amount=float(dice.chance(0.5)))
+        case "crash-all":
+            return Fault(kind, at, dice.between(0.0, 1000.0), amount=float(dice.chance(0.5)))
+        case "freeze":
+            return Fault(kind, at, dice.one_of((1000.0, 3000.0, 8000.0, 30_000.0)) * dice.between(0.3, 1.0), node)
+        case "pause":
+            return Fault(kind, at, dice.between(5.0, 700.0), node)
+        case "drift":
+            return Fault(kind, at, node=node, amount=dice.one_of((0.96, 1.04, dice.between(0.96, 1.04))))
+        case "partition":
+            side = tuple(dice.some_of(others, dice.below(len(others) + 1)))
+            return Fault(kind, at, _while(dice), node, side, amount=float(dice.chance(0.5)))
+        case "one-way" | "bridge":
+            return Fault(kind, at, _while(dice), node, other, amount=float(dice.chance(0.5)))
+        case "flap":
+            return Fault(kind, at, _while(dice), node, other, amount=dice.between(30.0, 600.0))
+        case "break":
+            return Fault(kind, at, 0.0, node, other)
+        case "lossy":
+            return Fault(kind, at, _while(dice), amount=dice.between(0.01, 0.3))
+        case "slow-network":
+            return Fault(kind, at, _while(dice), amount=dice.between(2.0, 60.0))
+        case "slow-disk":
+            return Fault(kind, at, _while(dice), node, amount=dice.one_of((5.0, 50.0, 400.0)))
+        case "full-disk":
+            return Fault(kind, at, _while(dice), node)
+        case "observe-term":
+            return Fault(kind, at, 0.0, node, amount=float(dice.one_of((1, 1, 2, 50))))
+        case _:
+            return Fault(kind, at, 0.0, node)
+
+
+def _while(dice: Dice) -> Milliseconds:
+    return dice.one_of((300.0, 1500.0, 6000.0)) * dice.between(0.2, 1.5)
+
+
+def told(fault: Fault) -> str:
+    """One line for people."""
+    who = "" if fault.kind in ("crash-all", "lossy", "slow-network") else f" n{fault.node}"
+    others = "".join(f" n{other}" for other in fault.others)
+    lasts = f" for {fault.lasts / 1000:.3f} s" if fault.lasts else ""
+    amount = f" ({fault.amount:g})" if fault.amount else ""
+    return f"at {fault.at / 1000:6.3f} s  {fault.kind}{who}{' |' + others if others else ''}{lasts}{amount}"

@@ -1,0 +1,399 @@
+"""What must hold after every step, whatever fails. The numbers are those of the list in `docs/simulator.md`.
+
+Each check looks at what this step changed, at the one node that took it, and costs the same however long the history
+is. An omniscient observer is allowed what no node is: it reads every disk, and keeps every commit, leader and answer.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from raftq_k8s.node.forwarding import Outcome, Refused
+from raftq_k8s.node.transport import Wire
+from raftq_k8s.raft.core import Core
+from raftq_k8s.raft.lease import lease_until, quorum_until
+from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryKind, VoteRequest, VoteResponse
+from raftq_k8s.raft.persistence import Write
+from raftq_k8s.raft.quorum import NEVER
+from raftq_k8s.raft.roles import Leader, Role
+from raftq_k8s.raft.types import NO_INDEX, NO_TERM, Index, Instant, MemberId, Term
+from raftq_k8s.sim.events import Events
+from raftq_k8s.state.commands import Applied, Result
+from raftq_k8s.state.document import Document
+
+if TYPE_CHECKING:
+    from raftq_k8s.sim.machine import Machine
+
+ELECTION_SAFETY = "1 election safety"
+LEADER_APPEND_ONLY = "2 leader append-only"
+LOG_MATCHING = "3 log matching"
+LEADER_COMPLETENESS = "4 leader completeness"
+STATE_MACHINE_SAFETY = "5 state-machine safety"
+DURABLE_BEFORE_REPLY = "6 durable before reply"
+LINEARIZABILITY = "7 linearizability"
+EXACTLY_ONCE = "9 exactly once"
+ONE_LEASE_HOLDER = "10 one lease holder"
+LIVENESS = "11 liveness"
+NO_EXCEPTION = "no exception"
+
+
+class Violation(Exception):
+    def __init__(self, invariant: str, what: str) -> None:
+        super().__init__(f"{invariant}: {what}")
+        self.invariant = invariant
+        self.what = what
+
+
+class Seen:
+    """What was seen of one machine at its last step."""
+
+    __slots__ = (
+        "commit",
+        "established",
+        "last",
+        "last_entry",
+        "led_to",
+        "log",
+        "name",
+        "promised_until",
+        "role",
+        "term",
+        "vote",
+        "wrote_as",
+    )
+
+    def __init__(self, name: MemberId) -> None:
+        self.name = name
+        self.log: list[Entry] = []
+        """Its log as its writes tell it."""
+        self.promised_until: Instant = NEVER
+        """Until when, on its clock, it elects nobody, by all that it ever acknowledged: a restart changes nothing."""
+        self.forget()
+
+    def forget(self) -> None:
+        self.term = NO_TERM
+        self.vote: MemberId | None = None
+        self.commit = NO_INDEX
+        self.role: Role | None = None
+        self.wrote_as: Role | None = None
+        self.led_to = NO_INDEX
+        self.established = False
+        self.last = NO_INDEX
+        self.last_entry: Entry | None = None
+
+
+class Invariants:
+    def __init__(self, events: Events) -> None:
+        self.trace = 0
+        """A digest of every step so far: the same for the same seed, on every machine."""
+        self.leader_of: dict[Term, MemberId] = {}
+        self.committed: list[Entry] = []
+        self.machines: list[Machine] = []
+        self.attempts: dict[bytes, str] = {}
+        """What was last said to whoever asked for a command: `open`, `refused`, `applied`, `unknown`."""
+        self._events = events
+        self._committed_in: list[Term] = []
+        self._commands: list[Entry] = []
+        """Of what is committed, the entries that carry a command."""
+        self._results: list[Result] = []
+        self._place_of: dict[bytes, Index] = {}
+        self._before: dict[tuple[Index, Term], tuple[Entry, Term]] = {}
+        """Of each entry that was ever written: itself, and the term of the one before it."""
+        self._leading: list[Machine] = []
+        self._established_term = NO_TERM
+        self._votes: dict[tuple[MemberId, int, Term], MemberId] = {}
+        """Of each voter (and volume) in each term."""
+
+    # ---------------------------------------------------------------------------------------------------- a node's life
+
+    def started(self, machine: "Machine") -> None:
+        machine.seen.forget()
+        machine.seen.term, machine.seen.vote = machine.disk.hard_state.term, machine.disk.hard_state.vote
+        machine.seen.log = list(machine.disk.entries)
+
+    def crashed(self, machine: "Machine") -> None:
+        if machine in self._leading:
+            self._leading.remove(machine)
+
+    # ------------------------------------------------------------------------------------------------- after every step
+
+    def look(self, machine: "Machine") -> None:
+        core = machine.core
+        if core is None:
+            return
+        seen = machine.seen
+        term, commit, role = core.term, core.commit, core.role
+        self.trace = hash((self.trace, self._events.now, machine.number, term, commit, core.log.last_index))
+        if term != seen.term:
+            if term < seen.term:
+                raise Violation(STATE_MACHINE_SAFETY, f"the term of {seen.name} went back: {seen.term} to {term}")
+            seen.term, seen.vote = term, None
+        if core.vote != seen.vote:
+            if seen.vote is not None:
+                raise Violation(ELECTION_SAFETY, f"{seen.name} voted for {seen.vote} in {term}, now for {core.vote}")
+            seen.vote = core.vote
+            if core.vote not in (None, machine.name) and machine.clock < seen.promised_until:
+                left = seen.promised_until - machine.clock
+                raise Violation(ONE_LEASE_HOLDER, f"{seen.name} votes in {term} and promised not to for {left:.1f} ms")
+        if commit != seen.commit:
+            self._committed_by(machine, core, seen)
+        if role is not seen.role:
+            if type(seen.role) is Leader:
+                self._leading.remove(machine)
+            seen.role = role
+            if type(role) is Leader:
+                self._elected(machine, core, seen)
+        if type(role) is Leader:
+            self._led(machine, core, role, seen)
+
+    def _elected(self, machine: "Machine", core: Core, seen: Seen) -> None:
+        self._leads(core.term, machine.name)
+        seen.established = False
+        seen.last, seen.last_entry = NO_INDEX, None
+        before = bisect_left(self._committed_in, core.term)
+        if before:
+            last = self.committed[before - 1]
+            if core.log.term_at(last.index) != last.term:
+                raise Violation(
+                    LEADER_COMPLETENESS,
+                    f"{machine.name} leads term {core.term} without the entry {last.index} of term {last.term}, "
+                    f"committed in term {self._committed_in[before - 1]}",
+                )
+        self._leading.append(machine)
+
+    def _leads(self, term: Term, name: MemberId) -> None:
+        first = self.leader_of.setdefault(term, name)
+        if first != name:
+            raise Violation(ELECTION_SAFETY, f"{first} and {name} both lead term {term}")
+
+    def _led(self, machine: "Machine", core: Core, role: Leader, seen: Seen) -> None:
+        last = core.log.last_index
+        if last != seen.last or seen.last_entry is None:
+            if last < seen.last or (seen.last and core.log.between(seen.last, seen.last)[0] != seen.last_entry):
+                raise Violation(
+                    LEADER_APPEND_ONLY, f"{machine.name} changed its own log at {seen.last} while it led {core.term}"
+                )
+            seen.last = last
+            seen.last_entry = core.log.between(last, last)[0]
+        if not seen.established and core.commit >= role.first_index:
+            seen.established = True
+            if core.term <= self._established_term:
+                raise Violation(
+                    ONE_LEASE_HOLDER,
+                    f"the fencing token of {machine.name}, {core.term}, is issued after {self._established_term}",
+                )
+            self._established_term = core.term
+        if len(self._leading) > 1:
+            self._one_lease()
+
+    def _one_lease(self) -> None:
+        """Who holds a lease says that nobody else can be elected until then: so no younger leader may exist."""
+        now = self._events.now
+        youngest = max(self._leading, key=lambda machine: machine.seen.term)
+        for machine in self._leading:
+            if machine is youngest:
+                continue
+            until = lease_end(machine)
+            if until > now:
+                raise Violation(
+                    ONE_LEASE_HOLDER,
+                    f"{machine.name} holds a lease of term {machine.seen.term} for {until - now:.1f} ms more, and "
+                    f"{youngest.name} leads term {youngest.seen.term}",
+                )
+
+    def woke(self, machine: "Machine") -> None:
+        """The timer of a process fired: by now a leader without a quorum knows that it is none."""
+        core = machine.core
+        if core is not None and isinstance(core.role, Leader) and quorum_until(core, core.role) <= machine.clock:
+            raise Violation(ONE_LEASE_HOLDER, f"{machine.name} leads {core.term} though its quorum's word is over")
+
+    # ---------------------------------------------------------------------------------------------------------- commits
+
+    def _committed_by(self, machine: "Machine", core: Core, seen: Seen) -> None:
+        if core.commit < seen.commit:
+            raise Violation(STATE_MACHINE_SAFETY, f"the commit index of {seen.name} went back to {core.commit}")
+        news = core.log.between(Index(seen.commit + 1), core.commit)
+        if len(news) != core.commit - seen.commit:
+            raise Violation(STATE_MACHINE_SAFETY, f"{seen.name} commits {core.commit}, past the end of its log")
+        known = len(self.committed)
+        for entry in news:
+            if entry.index > known:
+                self._commit(entry, core.term)
+            elif self.committed[entry.index - 1] != entry:
+                first = self.committed[entry.index - 1]
+                raise Violation(
+                    STATE_MACHINE_SAFETY,
+                    f"{seen.name} commits another entry at {entry.index}, of term {entry.term}, not {first.term}",
+                )
+        if core.commit > known:
+            self._is_held_by_a_majority(news[-1])
+        if type(core.role) is Leader and news[-1].term != core.term:
+            raise Violation(
+                LEADER_COMPLETENESS,
+                f"{seen.name} leads {core.term} and commits {news[-1].index} of term {news[-1].term} by counting",
+            )
+        seen.commit = core.commit
+
+    def _commit(self, entry: Entry, term: Term) -> None:
+        self.committed.append(entry)
+        self._committed_in.append(max(term, self._committed_in[-1]) if self._committed_in else term)
+        if entry.kind is not EntryKind.COMMAND:
+            return
+        self._commands.append(entry)
+        earlier = self._place_of.setdefault(entry.command, entry.index)
+        if earlier != entry.index:
+            raise Violation(EXACTLY_ONCE, f"one command stands at {earlier} and again at {entry.index}")
+        if self.attempts.get(entry.command) == "refused":
+            raise Violation(EXACTLY_ONCE, f"the command at {entry.index} is committed, and was refused before")
+
+    def _is_held_by_a_majority(self, entry: Entry) -> None:
+        held = sum(
+            _holds(machine.disk.entries, entry) or _holds(machine.disk.before_wipe, entry) for machine in self.machines
+        )
+        if held <= len(self.machines) // 2:
+            raise Violation(
+                DURABLE_BEFORE_REPLY,
+                f"the entry {entry.index} of term {entry.term} is committed, but on {held} of {len(self.machines)} "
+                "disks",
+            )
+
+    def applied(self, name: MemberId, position: int, index: Index, command: bytes, result: Result) -> None:
+        """A replica applied its `position`-th command."""
+        if position >= len(self._commands) or self._commands[position].index != index:
+            raise Violation(STATE_MACHINE_SAFETY, f"{name} applies {index} as its command number {position + 1}")
+        if self._commands[position].command != command:
+            raise Violation(STATE_MACHINE_SAFETY, f"{name} applies another command at {index}")
+        if position == len(self._results):
+            self._results.append(result)
+        elif self._results[position] != result:
+            raise Violation(STATE_MACHINE_SAFETY, f"at {index} {name} comes to {result}, not {self._results[position]}")
+
+    # ------------------------------------------------------------------------------------------------- writes and sends
+
+    def writing(self, machine: "Machine", write: Write) -> None:
+        """Two logs that hold the same entry hold the same before it: each entry is compared once with its first
+        appearance anywhere."""
+        if not write.entries:
+            return
+        seen, core = machine.seen, machine.core
+        role = core.role if core is not None else None
+        if type(role) is Leader and seen.wrote_as is role and write.entries[0].index <= seen.led_to:
+            raise Violation(LEADER_APPEND_ONLY, f"{machine.name} leads and overwrites its own {write.entries[0].index}")
+        seen.wrote_as, seen.led_to = role, write.entries[-1].index
+        log = seen.log
+        del log[write.entries[0].index - 1 :]
+        for entry in write.entries:
+            before = log[-1].term if log else NO_TERM
+            first, first_before = self._before.setdefault((entry.index, entry.term), (entry, before))
+            if first != entry or first_before != before:
+                raise Violation(
+                    LOG_MATCHING,
+                    f"{machine.name} holds another entry {entry.index} of term {entry.term}, or another before it",
+                )
+            log.append(entry)
+
+    def leaving(self, machine: "Machine", messages: Sequence[Wire]) -> None:
+        """Nothing leaves before what it says is on the disk."""
+        disk = machine.disk
+        synced = disk.hard_state.term
+        for message in messages:
+            match message:
+                case AppendEntries():
+                    self._leads(message.term, machine.name)
+                    if message.term > synced:
+                        raise Violation(DURABLE_BEFORE_REPLY, f"{machine.name} leads {message.term}, synced {synced}")
+                case AppendResponse():
+                    self._acknowledges(machine, message, synced)
+                case VoteRequest(pre_vote=False):
+                    self._votes_for(machine, message.term, machine.name)
+                case VoteResponse(pre_vote=False, granted=True):
+                    self._votes_for(machine, message.term, message.destination)
+                case VoteResponse(granted=False):
+                    if message.term > synced:
+                        raise Violation(DURABLE_BEFORE_REPLY, f"{machine.name} is in {message.term}, synced {synced}")
+                case _:
+                    pass
+
+    def _votes_for(self, machine: "Machine", term: Term, candidate: MemberId) -> None:
+        hard_state = machine.disk.hard_state
+        voted = (hard_state.term, hard_state.vote) == (term, candidate)
+        if not voted and hard_state.term <= term:
+            raise Violation(
+                DURABLE_BEFORE_REPLY,
+                f"{machine.name} votes for {candidate} in {term}; its disk knows of {hard_state.vote} in "
+                f"{hard_state.term}",
+            )
+        voter = (machine.name, machine.disk.wiped, term)
+        first = self._votes.setdefault(voter, candidate)
+        if first != candidate:
+            raise Violation(ELECTION_SAFETY, f"{machine.name} votes for {first} and for {candidate} in term {term}")
+
+    def _acknowledges(self, machine: "Machine", response: AppendResponse, synced: Term) -> None:
+        disk = machine.disk
+        if response.term > synced:
+            raise Violation(DURABLE_BEFORE_REPLY, f"{machine.name} answers in {response.term}, synced {synced}")
+        if response.window > disk.hard_state.promised_window:
+            raise Violation(
+                DURABLE_BEFORE_REPLY,
+                f"{machine.name} promises {response.window:g} ms, synced {disk.hard_state.promised_window:g}",
+            )
+        core = machine.core
+        if core is not None and core.refuse_until > machine.seen.promised_until:
+            machine.seen.promised_until = core.refuse_until
+        if not response.success or response.term < synced:
+            return
+        term = core.log.term_at(response.index) if core is not None and core.term == response.term else None
+        held = len(disk.entries) >= response.index
+        if not held or (term and response.index and disk.entries[response.index - 1].term != term):
+            raise Violation(
+                DURABLE_BEFORE_REPLY,
+                f"{machine.name} acknowledges {response.index}, its disk holds {len(disk.entries)} entries"
+                + (", with another there" if held else ""),
+            )
+
+    def answered(self, command: bytes, outcome: Outcome) -> None:
+        """A caller is told the fate of its command."""
+        place = self._place_of.get(command)
+        if isinstance(outcome, Refused):
+            if place is not None:
+                raise Violation(EXACTLY_ONCE, f"a command is called refused, and stands committed at {place}")
+            self.attempts[command] = "refused"
+        elif isinstance(outcome, Applied):
+            if place != outcome.revision:
+                raise Violation(
+                    DURABLE_BEFORE_REPLY, f"a caller hears of revision {outcome.revision}; committed is {place}"
+                )
+            self.attempts[command] = "applied"
+        else:
+            self.attempts[command] = "unknown"
+
+    def took_effect(self, command: bytes) -> Index | None:
+        return self._place_of.get(command)
+
+
+class ObservedDocument(Document):
+    """The real document; it tells what was applied."""
+
+    def __init__(self, invariants: Invariants, name: MemberId) -> None:
+        super().__init__(1 << 20)
+        self._invariants, self._name = invariants, name
+        self._applied = 0
+
+    def apply(self, index: Index, command: bytes) -> Result:
+        result = super().apply(index, command)
+        self._invariants.applied(self._name, self._applied, index, command, result)
+        self._applied += 1
+        return result
+
+
+def lease_end(machine: "Machine") -> Instant:
+    """Until when this machine holds a lease, in global time."""
+    core = machine.core
+    if core is None or not isinstance(core.role, Leader):
+        return NEVER
+    until = lease_until(core, core.role)
+    return until if until in (NEVER, float("inf")) else machine.when(until)
+
+
+def _holds(entries: list[Entry], entry: Entry) -> bool:
+    return len(entries) >= entry.index and entries[entry.index - 1].term == entry.term

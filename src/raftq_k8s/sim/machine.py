@@ -1,0 +1,248 @@
+"""One simulated process and the machine it runs on: the real driver, a clock of its own, a disk, and a shaky life.
+
+It takes turns as `node/runtime.py` does: what happened is looked at, then the time, then everything that the driver
+wants is carried out. While the process is frozen its clock goes on, and what happens to it waits; on thaw some of that
+is looked at before the time is, and some after.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from raftq_k8s.node.driver import Actions, Driver, Node, Written
+from raftq_k8s.node.forwarding import Outcome
+from raftq_k8s.node.submissions import Submission, Token
+from raftq_k8s.node.transport import Wire
+from raftq_k8s.raft.birth import BirthRule
+from raftq_k8s.raft.consensus import Consensus
+from raftq_k8s.raft.core import Core
+from raftq_k8s.raft.membership import Hello, Identity
+from raftq_k8s.raft.settings import Settings
+from raftq_k8s.raft.types import BootId, ClusterId, Instant, MemberId, Milliseconds, Term
+from raftq_k8s.sim.dice import Dice
+from raftq_k8s.sim.disk import Disk
+from raftq_k8s.sim.events import Events
+from raftq_k8s.sim.invariants import Invariants, ObservedDocument, Seen
+from raftq_k8s.sim.network import Network
+from raftq_k8s.storage.volume import VolumeUnusable
+
+if TYPE_CHECKING:
+    from raftq_k8s.sim.clients import Clients
+
+LARGEST_COMMAND = 10_000
+START_AGAIN: Milliseconds = 700.0
+
+
+class Machine:
+    def __init__(
+        self,
+        name: MemberId,
+        number: int,
+        settings: Settings,
+        rule: BirthRule,
+        events: Events,
+        network: Network,
+        invariants: Invariants,
+        dice: Dice,
+    ) -> None:
+        self.name = name
+        self.number = number
+        self.settings = settings
+        self.disk = Disk(name, events, dice, self)
+        self.life = 0
+        self.up = False
+        self.frozen = False
+        self.naps = 0
+        self.seen = Seen(name)
+        self.driver: Driver
+        self.document: ObservedDocument
+        self.clients: Clients
+        self._rule = rule
+        self._events, self._network, self._invariants, self._dice = events, network, invariants, dice
+        self._lives = 0
+        self._waiting: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._timer_at: Instant = math.inf
+        self._rate = 1.0
+        self._clock_at_change: Instant = dice.between(0.0, 1e6)
+        self._changed_at: Instant = 0.0
+
+    # ------------------------------------------------------------------------------------------------------------ clock
+
+    @property
+    def clock(self) -> Instant:
+        return self._clock_at_change + (self._events.now - self._changed_at) * self._rate
+
+    def when(self, clock: Instant) -> Instant:
+        """The global time at which this machine's clock shows that, at its present rate."""
+        return self._changed_at + (clock - self._clock_at_change) / self._rate
+
+    def run_at_rate(self, rate: float) -> None:
+        self._clock_at_change, self._changed_at = self.clock, self._events.now
+        self._rate = rate
+        if self.up and not self.frozen:
+            self._timer_at = math.inf
+            self._arm(self.clock)
+
+    # ------------------------------------------------------------------------------------------------------------- life
+
+    def start(self) -> None:
+        if self.up or self.disk.corrupt:
+            return
+        self._lives += 1
+        try:
+            restored = self.disk.open(self._lives)
+        except VolumeUnusable:
+            self._events.after(START_AGAIN, self.start)
+            return
+        self.life = self._lives
+        self.up, self.frozen = True, False
+        self._waiting.clear()
+        self._timer_at = math.inf
+        self.document = ObservedDocument(self._invariants, self.name)
+        seed = self._dice.below(1 << 48)
+        boot = BootId(f"{self.name}-boot{self.life}")
+        cluster = ClusterId(f"cluster-of-{self.name}-{self.disk.wiped}")
+        node = Node(restored, boot, self._rule, cluster, self.settings, seed, "", LARGEST_COMMAND)
+        self.driver = Driver(node, self.document, self._is_connected, self.clock)
+        self._invariants.started(self)
+        self._network.started(self)
+        self._turn()
+
+    def _is_connected(self, peer: MemberId) -> bool:
+        return self._network.connected(self.name, peer)
+
+    def crash(self, silently: bool) -> None:
+        if not self.up:
+            return
+        self.up = self.frozen = False
+        self.life = 0
+        self._waiting.clear()
+        self.disk.crash()
+        self._invariants.crashed(self)
+        self._network.died(self, silently)
+        self.clients.crashed(self)
+
+    def write_failed(self, life: int) -> None:
+        """The process ends, as `runtime.py` does, and its supervisor starts it again."""
+        if life == self.life:
+            self.crash(silently=False)
+            self._events.after(START_AGAIN, self.start)
+
+    def freeze(self, length: Milliseconds) -> None:
+        if self.up and not self.frozen:
+            self.frozen = True
+            self.naps += 1
+            self._network.froze(self, self.naps)
+            self._events.after(length, self.thaw, self.naps)
+
+    def thaw(self, nap: int) -> None:
+        if not (self.up and self.frozen and self.naps == nap):
+            return
+        self.frozen = False
+        waiting, self._waiting = self._waiting, []
+        before = self._dice.below(len(waiting) + 1) if self._dice.chance(0.5) else len(waiting)
+        for number, (event, arguments) in enumerate(waiting):
+            if number == before:
+                self._turn()
+            event(*arguments, self.clock)
+            self._invariants.look(self)
+        self._timer_at = math.inf
+        self._turn()
+
+    # ----------------------------------------------------------------------------------------------- what happens to it
+
+    def _happen(self, event: Callable[..., None], *arguments: Any) -> None:
+        if self.frozen:
+            self._waiting.append((event, arguments))
+        elif self.up:
+            event(*arguments, self.clock)
+            self._turn()
+
+    def greeted(self, hello: Hello) -> None:
+        self._happen(self.driver.greet, hello)
+
+    def received(self, sender: Identity, messages: Sequence[Wire]) -> None:
+        self._happen(self.driver.receive, sender, messages)
+
+    def lost(self, peer: MemberId) -> None:
+        self._happen(self.driver.lost, peer)
+
+    def observe_term(self, term: Term) -> None:
+        self._happen(self.driver.observe_term, term)
+
+    def submit(self, token: Token, command: bytes, patience: Milliseconds) -> None:
+        self._happen(self._submit, token, command, patience)
+
+    def _submit(self, token: Token, command: bytes, patience: Milliseconds, now: Instant) -> None:
+        self.driver.submit([Submission(token, command, now + patience)])
+
+    def written(self, life: int, written: Written) -> None:
+        if life == self.life:
+            self._happen(self.driver.persisted, written)
+
+    # ------------------------------------------------------------------------------------------------------------ turns
+
+    def _wake(self, at: Instant, life: int) -> None:
+        if at == self._timer_at and life == self.life and not self.frozen:
+            self._timer_at = math.inf
+            self._turn()
+            self._invariants.woke(self)
+
+    def _turn(self) -> None:
+        now = self.clock
+        driver = self.driver
+        if now >= driver.wake_at:
+            driver.tick(now)
+        self._invariants.look(self)
+        acted = False
+        while (actions := driver.next_actions(now)) is not None:
+            acted = True
+            self._carry_out(actions)
+        if acted:
+            self._invariants.look(self)
+        if self.up:
+            self._arm(now)
+
+    def _arm(self, now: Instant) -> None:
+        """Like the runtime's: only ever moved to an earlier time, and by whole milliseconds."""
+        wake_at = self.driver.wake_at
+        if wake_at == math.inf:
+            return
+        at = self._events.now + max(1, math.ceil(wake_at - now)) / self._rate
+        if at < self._timer_at:
+            self._timer_at = at
+            self._events.at(at, self._wake, at, self.life)
+
+    def _carry_out(self, actions: Actions) -> None:
+        if actions.write is not None:
+            self._invariants.writing(self, actions.write[1])
+            self.disk.write(*actions.write)
+        if actions.announce:
+            self._network.announce(self)
+        for destination, messages in actions.messages.items():
+            self._invariants.leaving(self, messages)
+            self._network.send(self, destination, messages)
+        for verdict in actions.greetings:
+            self._network.verdict(self, verdict)
+        for token, outcome in actions.resolved:
+            self._resolved(token, outcome)
+
+    def _resolved(self, token: Token, outcome: Outcome) -> None:
+        self.clients.resolved(self, token, outcome)
+
+    # --------------------------------------------------------------------------------------------------------- readings
+
+    @property
+    def core(self) -> Core | None:
+        """The consensus core, once this node was born."""
+        if not self.up:
+            return None
+        phase = self.driver._phase
+        return phase._core if type(phase) is Consensus else None
+
+    @property
+    def consensus(self) -> Consensus | None:
+        if not self.up:
+            return None
+        phase = self.driver._phase
+        return phase if type(phase) is Consensus else None
