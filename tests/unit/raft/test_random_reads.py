@@ -12,6 +12,7 @@ import pytest
 from raft_cluster import Cluster, Node
 
 from raftq_k8s.raft.consensus import TransferRefused, Transferring
+from raftq_k8s.raft.messages import AppendResponse, Message, TimeoutNow
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import Index, MemberId
 
@@ -35,7 +36,7 @@ class Witness:
         self.asked[context] = self.acknowledged
         cluster.read(name, context)
 
-    def ask_lease(self, cluster: Cluster, node: Node) -> None:
+    def _ask_lease(self, cluster: Cluster, node: Node) -> None:
         index = node.core.leased_read(cluster.now)
         if index is not None:
             self.leased += 1
@@ -51,6 +52,8 @@ class Witness:
                 needed = self.asked[read.context]
                 assert read.index >= needed, f"{node.name} reads at {read.index}, {needed} was acknowledged before"
         for node in cluster.live:
+            self._ask_lease(cluster, node)
+        for node in cluster.live:
             if node.applied:
                 self.acknowledged = max(self.acknowledged, node.applied[-1].index)
         cluster.note_leaders()
@@ -62,6 +65,7 @@ class Witness:
 ACTS = {
     "time": 140,
     "deliver": 450,
+    "deliver late": 12,
     "sync": 240,
     "propose": 50,
     "read": 60,
@@ -76,6 +80,7 @@ ACTS = {
 
 def run_faults(cluster: Cluster, dice: Random, witness: Witness, steps: int) -> None:
     """The clocks of this cluster run alike; that they may not is `lease.DRIFT_ALLOWANCE`'s business."""
+    late: list[Message] = []
     for number, act in enumerate(dice.choices(list(ACTS), list(ACTS.values()), k=steps)):
         node = dice.choice(list(cluster.nodes.values()))
         match act:
@@ -84,7 +89,9 @@ def run_faults(cluster: Cluster, dice: Random, witness: Witness, steps: int) -> 
                 for live in cluster.live:
                     live.core.tick(cluster.now)
             case "deliver":
-                deliver_some(cluster, dice)
+                deliver_some(cluster, dice, late)
+            case "deliver late" if late:
+                cluster.deliver([late.pop(dice.randrange(len(late)))])
             case "sync":
                 for live in cluster.live:
                     if live.disk.under_way and dice.random() < 0.8:
@@ -101,7 +108,6 @@ def run_faults(cluster: Cluster, dice: Random, witness: Witness, steps: int) -> 
                 node.crash()
             case "read" if node.consensus is not None:
                 witness.ask(cluster, node.name)
-                witness.ask_lease(cluster, node)
             case "propose" | "hand over" | "cancel":
                 act_as_leader(cluster, dice, witness, act, b"%d" % number)
         for live in cluster.live:
@@ -109,11 +115,14 @@ def run_faults(cluster: Cluster, dice: Random, witness: Witness, steps: int) -> 
         witness.look(cluster)
 
 
-def deliver_some(cluster: Cluster, dice: Random) -> None:
+def deliver_some(cluster: Cluster, dice: Random, late: list[Message]) -> None:
+    """What can do harm long after it was sent is sometimes sent again much later."""
     for _ in range(min(len(cluster.wire), dice.choice([1, 2, 8]))):
         message = cluster.wire.pop(dice.randrange(min(len(cluster.wire), dice.choice([1, 1, 30]))))
         if dice.random() < 0.05:
             cluster.wire.append(message)
+        if isinstance(message, TimeoutNow) or (isinstance(message, AppendResponse) and dice.random() < 0.02):
+            late.append(message)
         if dice.random() > 0.05:
             cluster.deliver([message])
 
