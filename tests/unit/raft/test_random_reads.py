@@ -65,12 +65,12 @@ class Witness:
 ACTS = {
     "time": 140,
     "deliver": 450,
-    "deliver late": 12,
+    "deliver late": 30,
     "sync": 240,
     "propose": 50,
     "read": 60,
     "hand over": 12,
-    "cancel": 6,
+    "cancel": 12,
     "crash": 3,
     "start": 20,
     "isolate": 2,
@@ -121,7 +121,7 @@ def deliver_some(cluster: Cluster, dice: Random, late: list[Message]) -> None:
         message = cluster.wire.pop(dice.randrange(min(len(cluster.wire), dice.choice([1, 1, 30]))))
         if dice.random() < 0.05:
             cluster.wire.append(message)
-        if isinstance(message, TimeoutNow) or (isinstance(message, AppendResponse) and dice.random() < 0.02):
+        if isinstance(message, TimeoutNow) or (isinstance(message, AppendResponse) and dice.random() < 0.01):
             late.append(message)
         if dice.random() > 0.05:
             cluster.deliver([message])
