@@ -224,6 +224,14 @@ class Driver:
             case _Unborn():
                 raise NotLeader(None)
 
+    def hand_over(self, now: Instant) -> None:
+        """This node goes away: if it leads, let a connected voter lead instead."""
+        if isinstance(self._phase, Consensus):
+            consensus = self._phase
+            target = consensus.successor([voter for voter in consensus.voters if self._connected(voter)], now)
+            if target is not None and consensus.transfer_target is None:
+                consensus.transfer(target, now)
+
     def tick(self, now: Instant) -> None:
         if isinstance(self._phase, Consensus):
             self._phase.tick(now)

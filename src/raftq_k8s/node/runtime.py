@@ -156,6 +156,9 @@ class Runtime:
             await waiter
         return self._driver.standing
 
+    def hand_over(self) -> None:
+        self._happen(self._driver.hand_over)
+
     def observe_term(self, term: Term) -> None:
         self._happen(partial(self._driver.observe_term, term))
 

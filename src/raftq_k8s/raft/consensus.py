@@ -11,7 +11,7 @@ what is to be done, and `wake_at` when to call `tick` at the latest. A caller th
 first looks at the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from raftq_k8s.raft import election, greeting, lease, reads, replication, transfer
 from raftq_k8s.raft.configuration import born
@@ -175,6 +175,12 @@ class Consensus:
         if reason := transfer.objection(core, target):
             raise TransferRefused(reason)
         transfer.begin(core, core.role, target, now)
+
+    def successor(self, among: Collection[MemberId], now: Instant) -> MemberId | None:
+        """To whom of those this leader would best hand over; `None` where it does not lead, or none of them votes."""
+        self._look_at_the_time(now)
+        core = self._core
+        return transfer.successor(core, core.role, among) if isinstance(core.role, Leader) else None
 
     def cancel_transfer(self, now: Instant) -> None:
         """Go on leading, if that is still possible."""

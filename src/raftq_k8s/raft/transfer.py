@@ -27,6 +27,8 @@ arrives late, does not; nor does its acknowledgement arm the lease.
 the new term, at the latest then.
 """
 
+from collections.abc import Collection
+
 from raftq_k8s.raft import lease, replication
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.messages import TimeoutNow, VoteRequest
@@ -44,6 +46,12 @@ def objection(core: Core, target: MemberId) -> str | None:
     if target not in core.configuration.voters:
         return f"{target} is no voter of this cluster; {', '.join(core.configuration.voters)} are"
     return None
+
+
+def successor(core: Core, leader: Leader, among: Collection[MemberId]) -> MemberId | None:
+    """Of those, the voter that lacks the least; `None` where none votes."""
+    candidates = [peer for peer in core.peers if peer in among and peer in core.configuration.voters]
+    return max(candidates, key=lambda peer: leader.progress[peer].match, default=None)
 
 
 def begin(core: Core, leader: Leader, target: MemberId, now: Instant) -> None:

@@ -144,6 +144,18 @@ def without(cluster: Cluster, removed: str) -> Configuration:
     return msgspec.structs.replace(configuration, voters=tuple(v for v in configuration.voters if v != removed))
 
 
+def test_30_the_best_successor_is_the_voter_that_lacks_the_least() -> None:
+    cluster = led_by_a()
+    cluster.isolate("b")
+    cluster.propose("a", b"y")
+    cluster.settle()
+    assert cluster["a"].successor([A, B, C, MemberId("z")], cluster.now) == "c"
+    assert cluster["a"].successor([B], cluster.now) == "b"
+    assert cluster["a"].successor([A, MemberId("z")], cluster.now) is None
+    assert cluster["b"].successor([C], cluster.now) is None
+    assert cluster["a"].successor([C], cluster.now + 30_000) is None, "it leads no longer by then"
+
+
 def test_30_only_a_leader_hands_over() -> None:
     cluster = led_by_a()
     with pytest.raises(NotLeader):
