@@ -214,3 +214,62 @@ def the_leadership_can_be_handed_over(cluster: Cluster, seed: int) -> None:
             cluster.advance(900)
             assert cluster[target].standing.established, f"seed {seed}: {target} does not lead: {cluster.describe()}"
             return
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_no_transfer_that_was_given_up_elects_anybody_within_a_lease(part: int) -> None:
+    """Short histories of one kind: a transfer is given up, the lease is armed again, voters restart, and the old
+    leader hears nothing of what its late `TimeoutNow` does among the others."""
+    armed = stood = 0
+    for seed in range(part * 150, part * 150 + 150):
+        dice = Random(f"given up/{seed}")
+        cluster = Cluster(*"abcde"[: dice.choice([3, 3, 5])], seed=seed * 7919)
+        cluster.elect("a")
+        cluster.advance(300)
+        witness = Witness()
+        late = give_up_a_transfer(cluster, dice)
+        if dice.random() < 0.5:
+            cluster.isolate("a")
+        others = [name for name in cluster.nodes if name != "a"]
+        for _ in range(120):
+            node = cluster.nodes[dice.choice(others)]
+            act = dice.random()
+            if act < 0.10:
+                cluster.now += dice.choice([1, 5, 20])
+                for live in cluster.live:
+                    live.core.tick(cluster.now)
+            elif act < 0.15 and node.consensus is not None:
+                node.crash()
+            elif act < 0.20:
+                for message in late:
+                    cluster.deliver([message])
+            elif act < 0.70:
+                deliver_some(cluster, dice, [])
+            else:
+                for live in cluster.live:
+                    live.sync()
+            if node.consensus is None:
+                node.start()
+            for live in cluster.live:
+                live.collect()
+            witness.look(cluster)
+        armed += witness.leased
+        stood += max(node.core.standing.term for node in cluster.live) > 1
+    assert armed > 1000
+    assert stood > 5
+
+
+def give_up_a_transfer(cluster: Cluster, dice: Random) -> list[Message]:
+    """Returns what is under way of it; the end of it reaches some, or all, or nobody yet."""
+    target = dice.choice([name for name in cluster.nodes if name != "a"])
+    cluster["a"].transfer(MemberId(target), cluster.now)
+    cluster.nodes["a"].collect()
+    late = cluster.take(lambda message: isinstance(message, TimeoutNow))
+    if dice.random() < 0.5:
+        cluster.now = cluster["a"].wake_at  # a round of the time of the transfer
+        cluster["a"].tick(cluster.now)
+        cluster.nodes["a"].collect()
+        late += cluster.take(lambda message: isinstance(message, TimeoutNow))
+    cluster["a"].cancel_transfer(cluster.now)
+    cluster.nodes["a"].collect()
+    return late
