@@ -166,7 +166,7 @@ def a_cluster(size: int, seed: int, dice: Random) -> Cluster:
     return cluster
 
 
-@pytest.mark.parametrize(("size", "seeds"), [(1, 5), (2, 20), (3, 40), (5, 15)])
+@pytest.mark.parametrize(("size", "seeds"), [(1, 5), (2, 20), (3, 25), (5, 15)])
 def test_a_confirmed_read_reflects_what_was_acknowledged_before_it_was_asked(size: int, seeds: int) -> None:
     confirmed = leased = handed_over = terms = 0
     for seed in range(seeds):
@@ -221,7 +221,7 @@ def test_no_transfer_that_was_given_up_elects_anybody_within_a_lease(part: int) 
     """Short histories of one kind: a transfer is given up, the lease is armed again, voters restart, and the old
     leader hears nothing of what its late `TimeoutNow` does among the others."""
     armed = stood = 0
-    for seed in range(part * 150, part * 150 + 150):
+    for seed in range(part * 100, part * 100 + 100):
         dice = Random(f"given up/{seed}")
         cluster = Cluster(*"abcde"[: dice.choice([3, 3, 5])], seed=seed * 7919)
         cluster.elect("a")
@@ -256,7 +256,7 @@ def test_no_transfer_that_was_given_up_elects_anybody_within_a_lease(part: int) 
         armed += witness.leased
         stood += max(node.core.standing.term for node in cluster.live) > 1
     assert armed > 1000
-    assert stood > 5
+    assert stood > 3
 
 
 def give_up_a_transfer(cluster: Cluster, dice: Random) -> list[Message]:
