@@ -7,8 +7,9 @@ of the four as a field of it.
 | -------------- | ----------------------- | ---------------------------------------------------------------------- |
 | `voteRequest`  | candidate, term         | `vote`: a request for a vote; `hello`: who asks to be listened to      |
 | `voteResponse` | voter, term, granted    | `vote`; `hello`: who answers a hello, with `refusal` where not granted |
-| `syncData`     | node, term, data        | `append`, whose entries are `data`; `forwarded`: a command's outcome   |
-| `dataResponse` | node, term, success     | `append`; `forward`: a command for the leader                          |
+| `syncData`     | node, term, data        | `append`, whose entries are `data`; `forwarded`: a command's outcome;  |
+|                |                         | `handOver`: stand for election now; `readIndex`: the answer            |
+| `dataResponse` | node, term, success     | `append`; `forward`: a command for the leader; `readIndex`: a question |
 
 Each also has `destination` and `timeout`, which is all that a transport needs, and `sender`: which process of which
 member of which cluster speaks. Bytes are base64. What a stranger sent is checked here for its shape; what it says is
@@ -25,11 +26,33 @@ from raftq_k8s.node.events import RaftEvent, RaftNode
 from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Refusal
-from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryKind, VoteRequest, VoteResponse
-from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Index, MemberId, Milliseconds, Term
+from raftq_k8s.raft.messages import (
+    AppendEntries,
+    AppendResponse,
+    Entry,
+    EntryKind,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    TimeoutNow,
+    VoteRequest,
+    VoteResponse,
+)
+from raftq_k8s.raft.types import (
+    NO_TRANSFER,
+    BootId,
+    ClusterId,
+    Generation,
+    Incarnation,
+    Index,
+    MemberId,
+    Milliseconds,
+    Term,
+    TransferId,
+)
 
 _HIGHEST = 1 << 62
 _Count: TypeAlias = Annotated[int, Meta(ge=0, le=_HIGHEST)]
+_Transfer: TypeAlias = Annotated[TransferId, Meta(ge=0, le=_HIGHEST)]
 
 
 class Greeting(msgspec.Struct, frozen=True):
@@ -71,6 +94,7 @@ class _VoteAsked(_Part, frozen=True):
     last_index: _Count
     last_term: _Count
     pre_vote: bool
+    transfer: _Transfer = NO_TRANSFER
 
 
 class _VoteAnswered(_Part, frozen=True):
@@ -83,6 +107,7 @@ class _AppendAsked(_Part, frozen=True):
     previous_index: _Count
     previous_term: _Count
     commit: _Count
+    cancelled: _Transfer = NO_TRANSFER
 
 
 class _AppendAnswered(_Part, frozen=True):
@@ -101,6 +126,20 @@ class _ForwardPart(_Part, frozen=True):
 class _ForwardedPart(_Part, frozen=True):
     ticket: _Count
     outcome: Outcome
+
+
+class _HandOver(_Part, frozen=True):
+    transfer: _Transfer
+
+
+class _ReadAsked(_Part, frozen=True):
+    ticket: _Count
+
+
+class _ReadAnswered(_Part, frozen=True):
+    ticket: _Count
+    granted: bool
+    index: _Count
 
 
 class _Envelope(_Part, frozen=True, kw_only=True):
@@ -130,6 +169,8 @@ class _SyncData(_Envelope, frozen=True, kw_only=True):
     """The entries after the previous one: term, kind, command."""
     append: _AppendAsked | None = None
     forwarded: _ForwardedPart | None = None
+    hand_over: _HandOver | None = None
+    read_index: _ReadAnswered | None = None
 
 
 class _DataResponse(_Envelope, frozen=True, kw_only=True):
@@ -137,6 +178,7 @@ class _DataResponse(_Envelope, frozen=True, kw_only=True):
     success: bool
     append: _AppendAnswered | None = None
     forward: _ForwardPart | None = None
+    read_index: _ReadAsked | None = None
 
 
 _PAYLOADS: dict[RaftEvent, type[_VoteRequest | _VoteResponse | _SyncData | _DataResponse]] = {
@@ -163,7 +205,7 @@ def _payload(
     who = _Sender(sender.cluster, sender.incarnation, sender.generation, sender.boot)
     match spoken:
         case VoteRequest(term=own, incarnation=incarnation, last_index=index, last_term=last, pre_vote=pre_vote):
-            asked = _VoteAsked(incarnation, index, last, pre_vote)
+            asked = _VoteAsked(incarnation, index, last, pre_vote, spoken.transfer)
             return RaftEvent.VOTE_REQUEST, _VoteRequest(
                 destination=destination, timeout=timeout, sender=who, term=own, candidate=me, vote=asked
             )
@@ -200,7 +242,9 @@ def _payload(
                 term=own,
                 node=me,
                 data=[(entry.term, entry.kind, entry.command) for entry in entries],
-                append=_AppendAsked(spoken.round, spoken.previous_index, spoken.previous_term, spoken.commit),
+                append=_AppendAsked(
+                    spoken.round, spoken.previous_index, spoken.previous_term, spoken.commit, spoken.cancelled
+                ),
             )
         case Forwarded(ticket=ticket, outcome=outcome):
             return RaftEvent.SYNC_DATA, _SyncData(
@@ -211,6 +255,26 @@ def _payload(
                 node=me,
                 data=[],
                 forwarded=_ForwardedPart(ticket, outcome),
+            )
+        case TimeoutNow(term=own, transfer=transfer):
+            return RaftEvent.SYNC_DATA, _SyncData(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=own,
+                node=me,
+                data=[],
+                hand_over=_HandOver(transfer),
+            )
+        case ReadIndexResponse(term=own, ticket=ticket, granted=granted, index=index):
+            return RaftEvent.SYNC_DATA, _SyncData(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=own,
+                node=me,
+                data=[],
+                read_index=_ReadAnswered(ticket, granted, index),
             )
         case AppendResponse(term=own, success=success):
             return RaftEvent.DATA_RESPONSE, _DataResponse(
@@ -231,6 +295,16 @@ def _payload(
                 node=me,
                 success=True,
                 forward=_ForwardPart(ticket, command),
+            )
+        case ReadIndexRequest(term=own, ticket=ticket):
+            return RaftEvent.DATA_RESPONSE, _DataResponse(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=own,
+                node=me,
+                success=True,
+                read_index=_ReadAsked(ticket),
             )
 
 
@@ -267,7 +341,14 @@ def _spoken(
     match payload:
         case _VoteRequest(vote=_VoteAsked() as asked):
             return VoteRequest(
-                name, me, term, asked.incarnation, Index(asked.last_index), Term(asked.last_term), asked.pre_vote
+                name,
+                me,
+                term,
+                asked.incarnation,
+                Index(asked.last_index),
+                Term(asked.last_term),
+                asked.pre_vote,
+                asked.transfer,
             )
         case _VoteRequest(hello=_HelloPart() as hello):
             return Greeting(_to_hello(sender, hello))
@@ -290,9 +371,14 @@ def _spoken(
                 Term(append.previous_term),
                 Index(append.commit),
                 entries,
+                append.cancelled,
             )
         case _SyncData(forwarded=_ForwardedPart() as forwarded):
             return Forwarded(name, me, forwarded.ticket, forwarded.outcome)
+        case _SyncData(hand_over=_HandOver(transfer)):
+            return TimeoutNow(name, me, term, transfer)
+        case _SyncData(read_index=_ReadAnswered() as read):
+            return ReadIndexResponse(name, me, term, read.ticket, read.granted, Index(read.index))
         case _DataResponse(append=_AppendAnswered() as appended):
             return AppendResponse(
                 name,
@@ -307,6 +393,8 @@ def _spoken(
             )
         case _DataResponse(forward=_ForwardPart() as forward):
             return Forward(name, me, forward.ticket, forward.command)
+        case _DataResponse(read_index=_ReadAsked(ticket)):
+            return ReadIndexRequest(name, me, term, ticket)
         case _:
             raise BadMessage(f"a message of {sender.member} that carries nothing known")
 

@@ -5,7 +5,7 @@ adopted and synced; from there on it is a *member* and drives the consensus core
 (asyncio in `runtime.py`, a simulator elsewhere) calls a door when something happened, and then carries out
 `next_actions` until there are none: first the write is handed to the volume, then the messages leave, and what was
 committed is applied when the next actions are asked for. Nothing is resolved that is not committed and applied here.
-Commands and their fates are `submissions.py`.
+Commands and their fates are `submissions.py`, reads `read_queue.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +15,13 @@ import msgspec
 
 from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused
 from raftq_k8s.node.notes import of_greeting, of_standing
+from raftq_k8s.node.read_queue import ReadOutcome, ReadQueue
 from raftq_k8s.node.status import NodeStatus, RaftRole
 from raftq_k8s.node.submissions import Submission, Submissions, Token
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft import output
 from raftq_k8s.raft.birth import Birth, BirthRule
-from raftq_k8s.raft.consensus import Consensus, NotLeader, Overloaded
+from raftq_k8s.raft.consensus import Consensus, NotLeader, Overloaded, Transferring
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity
 from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind
 from raftq_k8s.raft.output import Accepted, Output, Standing
@@ -79,6 +80,8 @@ class Actions(msgspec.Struct):
     messages: dict[MemberId, list[Wire]] = msgspec.field(default_factory=dict)
     greetings: tuple[Accepted | output.Refused, ...] = ()
     resolved: list[tuple[Token, Outcome]] = msgspec.field(default_factory=list)
+    reads: list[tuple[Token, ReadOutcome]] = msgspec.field(default_factory=list)
+    """Where an index stands, this node's state answers the read, as it is now."""
     standing: Standing | None = None
     """Set when it changed."""
     notes: list[str] = msgspec.field(default_factory=list)
@@ -91,6 +94,7 @@ class Actions(msgspec.Struct):
             or self.messages
             or self.greetings
             or self.resolved
+            or self.reads
             or self.standing
             or self.notes
         )
@@ -136,6 +140,7 @@ class Driver:
         self._connected = connected
         self._record: BirthRecord | None = restored.birth
         self._submissions = Submissions(restored.member, node.largest_command, first_ticket=node.seed % (1 << 31) << 20)
+        self._reads = ReadQueue(node.settings.heartbeat)
         self._paused_until: Instant = now
         self._observed_term = NO_TERM
         self._hellos: dict[MemberId, Hello] = {}
@@ -207,6 +212,26 @@ class Driver:
         """Commands from here; each ends in exactly one of the `resolved`."""
         self._submissions.admit(submissions)
 
+    def read(self, token: Token, deadline: Instant) -> None:
+        """A linearizable read came in here; it ends in exactly one of the `reads`."""
+        self._reads.admit(token, deadline)
+
+    def transfer(self, target: MemberId, now: Instant) -> None:
+        """Hand the leadership over; commands wait meanwhile. Raises the core's `NotLeader` and `TransferRefused`."""
+        match self._phase:
+            case Consensus() as consensus:
+                consensus.transfer(target, now)
+            case _Unborn():
+                raise NotLeader(None)
+
+    def hand_over(self, now: Instant) -> None:
+        """This node goes away: if it leads, let a connected voter lead instead."""
+        if isinstance(self._phase, Consensus):
+            consensus = self._phase
+            target = consensus.successor([voter for voter in consensus.voters if self._connected(voter)], now)
+            if target is not None and consensus.transfer_target is None:
+                consensus.transfer(target, now)
+
     def tick(self, now: Instant) -> None:
         if isinstance(self._phase, Consensus):
             self._phase.tick(now)
@@ -231,7 +256,7 @@ class Driver:
         self._ignored[kind] = self._ignored.get(kind, 0) + 1
 
     def end(self, now: Instant) -> list[tuple[Token, Outcome]]:
-        """This node stops for good, and leads no more: what its callers can still be told."""
+        """This node stops for good, and leads no more: what its callers can still be told. Reads end unanswered."""
         self.standing = Standing("follower", self.standing.term, None, established=False)
         self._leaderless_since = now
         self._submissions.end()
@@ -240,7 +265,7 @@ class Driver:
     @property
     def wake_at(self) -> Instant:
         """When to call `tick` and ask for actions, if nothing else happens before."""
-        wakes = []
+        wakes = [self._reads.wake_at(self.standing.leader is not None)]
         if isinstance(self._phase, Consensus):
             wakes.append(self._phase.wake_at)
         deadline = self._submissions.next_deadline
@@ -248,7 +273,7 @@ class Driver:
             wakes.append(deadline)
             if self._submissions.anything_to_place and self._route() is not None:
                 wakes.append(self._paused_until)
-        return min(wakes, default=float("inf"))
+        return min(wakes)
 
     # -------------------------------------------------------------------------------------------------------- actions
 
@@ -256,11 +281,13 @@ class Driver:
         """What is to be done now; `None` when nothing is. To be asked for again until then."""
         self._apply()
         self._submissions.expire(now)
+        self._reads.expire(now)
         match self._phase:
             case Consensus() as consensus:
                 actions = Actions()
                 self._place(consensus, actions, now)
-                self._take(consensus.take_output(), actions)
+                self._reads.ask(consensus, now)
+                self._take(consensus.take_output(), actions, now)
                 self._note_standing(consensus.standing, actions, now)
             case _Unborn() as unborn:
                 actions = self._of_unborn(unborn)
@@ -271,6 +298,7 @@ class Driver:
             self._greeted = []
         actions.announce, self._announce = self._announce, False
         actions.resolved = self._submissions.take_resolved()
+        actions.reads = self._reads.take_resolved()
         for verdict in actions.greetings:
             self._note_greeting(verdict)
         actions.notes, self._notes = self._notes, []
@@ -289,13 +317,15 @@ class Driver:
         self._phase.applied(self._applied_index)
         self._note_progress()
 
-    def _take(self, out: Output, actions: Actions) -> None:
+    def _take(self, out: Output, actions: Actions, now: Instant) -> None:
         if out.receipt is not None and out.write is not None:
             actions.write = (out.receipt, out.write)
         for message in out.messages:
             actions.messages.setdefault(message.destination, []).append(message)
         actions.greetings = out.greetings
         self._to_apply = out.committed
+        self._reads.answered(out, now)
+        self._reads.applied(self._applied_index)
 
     # ----------------------------------------------------------------------------------------------------- being born
 
@@ -365,6 +395,9 @@ class Driver:
             term, first = consensus.propose([command for _, command in batch], now)
         except NotLeader:
             self._submissions.put_back(batch)
+        except Transferring:
+            self._submissions.put_back(batch)
+            self._paused_until = now + self._node.settings.heartbeat
         except Overloaded:
             for origin, _ in batch:
                 self._submissions.resolve(origin, Refused("overloaded"))

@@ -261,6 +261,8 @@ class Raftq:
         if node.leave:
             raise NotYet(f"{node.id} cannot leave for good yet: members can't be removed in this release")
         if self._node is not None and node.id == self._node.id:
+            if not node.time and self._runtime is not None:
+                self._runtime.hand_over()
             return
         seen = self._nodes[node.id] = RaftNode(node.id, node.time)
         if self._bus_transport is None:

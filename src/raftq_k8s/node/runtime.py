@@ -23,6 +23,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from raftq_k8s.node import errors
 from raftq_k8s.node.driver import Actions, Driver, Written
 from raftq_k8s.node.forwarding import Outcome, Refused, Unknown
+from raftq_k8s.node.read_queue import ReadOutcome
 from raftq_k8s.node.status import NodeStatus
 from raftq_k8s.node.submissions import Submission, Token
 from raftq_k8s.node.transport import Transport, Wire
@@ -77,6 +78,7 @@ class Runtime:
         self._tokens = count(1)
         self._submitted: list[Submission] = []
         self._callers: dict[Token, asyncio.Future[Outcome]] = {}
+        self._readers: dict[Token, asyncio.Future[ReadOutcome]] = {}
         self._greeting: dict[Identity, list[asyncio.Future[Refusal | None]]] = {}
         self._standing_waiters: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -108,6 +110,8 @@ class Runtime:
             self._resolve(submission.token, Refused("no-leader"))
         for token in list(self._callers):  # an outcome that was under way to its caller when this node failed
             self._resolve(token, Unknown())
+        for token in list(self._readers):
+            _end(self._readers.pop(token), Refused("no-leader"))
         for waiting in self._greeting.values():
             for future in waiting:
                 _end(future, Refusal("stopped", "this node is stopping"))
@@ -125,6 +129,24 @@ class Runtime:
         self._schedule_turn()
         return _result(await future)
 
+    async def read(self, timeout_s: float) -> None:
+        """Ends when this node's state reflects everything that was acknowledged anywhere before this call: read it
+        then, before anything else is awaited, or later."""
+        if self._stopped:
+            raise errors.NotStarted("this node was stopped")
+        token = Token(next(self._tokens))
+        future: asyncio.Future[ReadOutcome] = self._loop.create_future()
+        self._readers[token] = future
+        deadline = self._clock() + timeout_s * 1000.0
+        self._happen(lambda _: self._driver.read(token, deadline))
+        match await future:
+            case Refused("overloaded"):
+                raise errors.Overloaded("too many reads are waiting already; try again later")
+            case Refused():
+                raise errors.NoLeader("nobody leads, or whoever leads cannot be reached; try again")
+            case _:
+                pass
+
     async def next_standing(self, seen: Standing) -> Standing:
         while self._driver.standing == seen:
             if self._stopped:
@@ -133,6 +155,9 @@ class Runtime:
             self._standing_waiters.append(waiter)
             await waiter
         return self._driver.standing
+
+    def hand_over(self) -> None:
+        self._happen(self._driver.hand_over)
 
     def observe_term(self, term: Term) -> None:
         self._happen(partial(self._driver.observe_term, term))
@@ -222,6 +247,8 @@ class Runtime:
                 _end(future, refusal)
         for token, outcome in actions.resolved:
             self._resolve(token, outcome)
+        for token, read in actions.reads:
+            _end(self._readers.pop(token), read)
         for sentence in actions.notes:
             self._listener.noted(sentence)
         if actions.standing is not None:

@@ -2,6 +2,7 @@
 
 - `election`: who asks for votes, and who gets one;          - `lease`: until when a leader may act;
 - `replication`: how the log spreads, and what is committed;  - `greeting`: whom a member listens to;
+- `reads`: what may be answered from a state;                 - `transfer`: leadership handed to another voter;
 - `core`: the state they share, and what waits for the disk;  - `quorum`, `log`, `progress`: counting, entries, one
 peer.
 
@@ -10,15 +11,25 @@ what is to be done, and `wake_at` when to call `tick` at the latest. A caller th
 first looks at the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from raftq_k8s.raft import election, greeting, lease, replication
+from raftq_k8s.raft import election, greeting, lease, reads, replication, transfer
 from raftq_k8s.raft.configuration import born
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.log import Log
 from raftq_k8s.raft.membership import Hello, Identity
-from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Message, VoteRequest, VoteResponse
+from raftq_k8s.raft.messages import (
+    AppendEntries,
+    AppendResponse,
+    Message,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    TimeoutNow,
+    VoteRequest,
+    VoteResponse,
+)
 from raftq_k8s.raft.output import Output, Standing
+from raftq_k8s.raft.pending_reads import ReadContext
 from raftq_k8s.raft.persistence import HardState, Receipt, Restored
 from raftq_k8s.raft.quorum import NEVER
 from raftq_k8s.raft.randomness import Dice
@@ -37,6 +48,19 @@ class NotLeader(Exception):
     def __init__(self, leader: MemberId | None) -> None:
         super().__init__(f"this node does not lead; {leader or 'nobody known'} does")
         self.leader = leader
+
+
+class Transferring(Exception):
+    """The leader is handing over, and takes no proposals until that succeeded or was given up: at most a maximum
+    election time."""
+
+    def __init__(self, target: MemberId) -> None:
+        super().__init__(f"leadership is being handed to {target}; propose again in a moment")
+        self.target = target
+
+
+class TransferRefused(ValueError):
+    """Leadership cannot be handed to that node; nothing was begun."""
 
 
 class Overloaded(Exception):
@@ -85,33 +109,84 @@ class Consensus:
                 replication.on_append_entries(core, message, now)
             case AppendResponse():
                 replication.on_append_response(core, message, now)
+                transfer.tell_target(core)
+                reads.confirm(core, now)
             case VoteRequest():
                 election.on_vote_request(core, message, now)
             case VoteResponse():
                 election.on_vote_response(core, message, now)
+            case TimeoutNow():
+                election.on_timeout_now(core, message, now)
+            case ReadIndexRequest():
+                reads.on_read_index_request(core, message, now)
+            case ReadIndexResponse():
+                reads.on_read_index_response(core, message, now)
 
     def tick(self, now: Instant) -> None:
         """Time passed."""
         self._look_at_the_time(now)
         election.campaign_if_due(self._core, now)
         replication.send_round_if_due(self._core, now)
+        transfer.tell_target(self._core)
+        reads.ask_again_if_due(self._core, now)
+        reads.confirm(self._core, now)
 
     def propose(self, commands: Sequence[bytes], now: Instant) -> tuple[Term, Index]:
         """Append a batch to the leader's log. Returns the term, and the index of the first: a command took effect when
         the entry at its index is committed with that term, and provably never will when another one is.
 
-        Raises `NotLeader`, or `Overloaded`; then nothing of the batch was taken.
+        Raises `NotLeader`, `Transferring` or `Overloaded`; then nothing of the batch was taken.
         """
         self._look_at_the_time(now)
         core = self._core
         leader = core.role
         if not isinstance(leader, Leader):
             raise NotLeader(core.leader)
+        if leader.transfer is not None:
+            raise Transferring(leader.transfer.target)
         if leader.uncommitted_bytes > core.settings.max_uncommitted_bytes:
             raise Overloaded(f"{leader.uncommitted_bytes} bytes are proposed and not yet committed; try again later")
         if core.log.unsynced > UNSYNCED_LIMIT:
             raise Overloaded(f"the disk is {core.log.unsynced} entries behind; try again later")
         return core.term, replication.append_commands(core, leader, commands)
+
+    def read(self, context: ReadContext, now: Instant) -> None:
+        """A linearizable read came in. Some later output's `reads` says up to where a state must have applied the log
+        to answer it, or `failed_reads` why it cannot be answered. `context` comes back with it."""
+        self._look_at_the_time(now)
+        reads.read(self._core, context, now)
+
+    def leased_read(self, now: Instant) -> Index | None:
+        """Up to where a state must have applied the log to answer a read that came in now, by this leader's lease
+        alone; `None` where that does not hold. Rests on a bound of what clocks differ in rate."""
+        self._look_at_the_time(now)
+        return reads.leased_index(self._core, now)
+
+    def transfer(self, target: MemberId, now: Instant) -> None:
+        """Hand the leadership to that voter; given up after a maximum election time. Instead of to another one, if
+        this was begun for that. Proposals are refused meanwhile, and there is no lease.
+
+        Raises `NotLeader`, or `TransferRefused` for a target that cannot lead.
+        """
+        self._look_at_the_time(now)
+        core = self._core
+        if not isinstance(core.role, Leader):
+            raise NotLeader(core.leader)
+        if reason := transfer.objection(core, target):
+            raise TransferRefused(reason)
+        transfer.begin(core, core.role, target, now)
+
+    def successor(self, among: Collection[MemberId], now: Instant) -> MemberId | None:
+        """To whom of those this leader would best hand over; `None` where it does not lead, or none of them votes."""
+        self._look_at_the_time(now)
+        core = self._core
+        return transfer.successor(core, core.role, among) if isinstance(core.role, Leader) else None
+
+    def cancel_transfer(self, now: Instant) -> None:
+        """Go on leading, if that is still possible."""
+        self._look_at_the_time(now)
+        if isinstance(self._core.role, Leader):
+            transfer.cancel(self._core, self._core.role, now)
 
     def take_output(self) -> Output:
         """What is to be done now; each thing is said once."""
@@ -129,6 +204,7 @@ class Consensus:
         for vote in own_votes:
             election.on_vote_response(core, vote, now)
         replication.commit_if_held(core, now)
+        reads.confirm(core, now)
 
     def applied(self, index: Index) -> None:
         """Everything up to `index` has been applied to the state machine."""
@@ -160,6 +236,7 @@ class Consensus:
 
     def _look_at_the_time(self, now: Instant) -> None:
         lease.step_down_if_over(self._core, now)
+        transfer.cancel_if_over(self._core, now)
 
     # --------------------------------------------------------------------------------------------------------- readings
 
@@ -167,9 +244,11 @@ class Consensus:
     def wake_at(self) -> Instant:
         """When to call `tick`, if nothing else happens before."""
         core = self._core
+        ask_again_at = reads.wake_at(core)
         if isinstance(core.role, Leader):
-            return min(core.role.next_round_at, lease.quorum_until(core, core.role))
-        return core.election_at
+            leader = core.role
+            return min(leader.next_round_at, lease.quorum_until(core, leader), transfer.wake_at(leader), ask_again_at)
+        return min(core.election_at, ask_again_at)
 
     @property
     def quorum_until(self) -> Instant | None:
@@ -185,6 +264,12 @@ class Consensus:
             return None
         until = lease.lease_until(core, core.role)
         return None if until == NEVER else until
+
+    @property
+    def transfer_target(self) -> MemberId | None:
+        """To whom this leader is handing over; `None` when it is not."""
+        core = self._core
+        return core.role.transfer.target if isinstance(core.role, Leader) and core.role.transfer is not None else None
 
     @property
     def standing(self) -> Standing:

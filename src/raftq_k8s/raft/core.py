@@ -11,14 +11,25 @@ from typing import TypeAlias
 from raftq_k8s.raft.configuration import Configuration
 from raftq_k8s.raft.log import Log
 from raftq_k8s.raft.membership import Identity
-from raftq_k8s.raft.messages import Message, VoteResponse
+from raftq_k8s.raft.messages import Message, ReadIndexResponse, VoteResponse
 from raftq_k8s.raft.output import Accepted, Output, Refused, Standing
+from raftq_k8s.raft.pending_reads import PeersRead, ReadFailure, ReadOrigin, Reads
 from raftq_k8s.raft.persistence import HardState, Receipt, SeenPeer, Write
 from raftq_k8s.raft.quorum import NEVER
 from raftq_k8s.raft.randomness import Dice
 from raftq_k8s.raft.roles import Candidate, Follower, Leader, PreCandidate, Role
 from raftq_k8s.raft.settings import Settings
-from raftq_k8s.raft.types import NO_INDEX, Index, Instant, MemberId, Milliseconds, Term
+from raftq_k8s.raft.types import (
+    NO_INDEX,
+    NO_TERM,
+    NO_TRANSFER,
+    Index,
+    Instant,
+    MemberId,
+    Milliseconds,
+    Term,
+    TransferId,
+)
 
 Outgoing: TypeAlias = Message | Accepted | Refused
 
@@ -42,6 +53,7 @@ class Core:
         "_unsealed",
         "accepted",
         "applied",
+        "cancelled",
         "commit",
         "configuration",
         "dice",
@@ -56,6 +68,8 @@ class Core:
         "own_votes",
         "peers",
         "promised_window",
+        "reads",
+        "refuse_all_until",
         "refuse_until",
         "role",
         "seen",
@@ -89,6 +103,10 @@ class Core:
         self.eligible = True
         self.refuse_until: Instant = NEVER
         """Until then this node elects nobody, because a leader heard from it."""
+        self.refuse_all_until: Instant = NEVER
+        """Until then it elects nobody at all, because it has forgotten what it promised before its start."""
+        self.cancelled: tuple[Term, TransferId] = (NO_TERM, NO_TRANSFER)
+        """The last transfer of leadership that is known to be given up, and with it every earlier one."""
         self.election_at: Instant = NEVER
         self.commit = NO_INDEX
         self.handed_to_apply = NO_INDEX
@@ -96,6 +114,7 @@ class Core:
         self.accepted: dict[MemberId, Identity] = {}
         """The process of each peer whose messages are listened to."""
 
+        self.reads = Reads(identity.generation)
         self.elections = {"won": 0, "lost": 0, "pre-vote-lost": 0}
         self.leader_changes = 0
         self.ignored: dict[str, int] = {}
@@ -148,9 +167,11 @@ class Core:
         match self.role:
             case Follower() as follower:
                 follower.leader = leader
-            case Leader():
+            case Leader(reads=reads):
                 self.role = Follower(leader)
                 self.restart_election_timer(now)
+                for read in reads:
+                    self.fail_read(read.origin, ReadFailure.LEADERSHIP_LOST)
             case PreCandidate() | Candidate():
                 self.role = Follower(leader)
         self.note_leader()
@@ -160,6 +181,21 @@ class Core:
         if leader is not None and leader != self._known_leader:
             self._known_leader = leader
             self.leader_changes += 1
+
+    def fail_read(self, origin: ReadOrigin, reason: ReadFailure) -> None:
+        match origin:
+            case PeersRead(peer, ticket):
+                self.send(ReadIndexResponse(self.me, peer, self.term, ticket, False, NO_INDEX))
+            case context:
+                self.reads.fail(context, reason)
+
+    def note_cancelled(self, term: Term, transfer: TransferId) -> None:
+        self.cancelled = max(self.cancelled, (term, transfer))
+
+    @property
+    def cancelled_in_this_term(self) -> TransferId:
+        term, transfer = self.cancelled
+        return transfer if term == self.term else NO_TRANSFER
 
     def restart_election_timer(self, now: Instant) -> None:
         self.election_at = max(now + self.random_election_time(), self.refuse_until)
@@ -227,6 +263,8 @@ class Core:
             messages=tuple(item for item in leaving if not isinstance(item, Accepted | Refused)),
             committed=committed,
             greetings=tuple(item for item in leaving if isinstance(item, Accepted | Refused)),
+            reads=self.reads.take_confirmed(),
+            failed_reads=self.reads.take_failed(),
         )
 
     def _take_write(self) -> tuple[Receipt | None, Write | None]:

@@ -10,13 +10,13 @@ own window is over. So that two followers do not ask at the same instant, each w
 the names, and a little more by chance.
 """
 
-from raftq_k8s.raft import lease, replication
+from raftq_k8s.raft import replication, transfer
 from raftq_k8s.raft.core import Core
-from raftq_k8s.raft.messages import Entry, EntryKind, VoteRequest, VoteResponse
+from raftq_k8s.raft.messages import Entry, EntryKind, TimeoutNow, VoteRequest, VoteResponse
 from raftq_k8s.raft.progress import Progress
 from raftq_k8s.raft.quorum import Tally, tally
 from raftq_k8s.raft.roles import Candidate, Follower, Leader, PreCandidate
-from raftq_k8s.raft.types import Index, Instant, MemberId, Milliseconds, Term
+from raftq_k8s.raft.types import NO_TRANSFER, Index, Instant, MemberId, Milliseconds, Term, TransferId
 
 RANK_STAGGER = 0.1
 CHANCE_STAGGER = 0.04
@@ -49,26 +49,37 @@ def _stagger(core: Core, gone: MemberId) -> Milliseconds:
 def ask_for_pre_votes(core: Core, now: Instant) -> None:
     core.role = PreCandidate()
     core.restart_election_timer(now)
-    _ask_everybody(core, Term(core.term + 1), pre_vote=True)
+    _ask_everybody(core, Term(core.term + 1), NO_TRANSFER, pre_vote=True)
     _count(core, core.role.votes, core.me, True, now)
 
 
-def _ask_for_votes(core: Core, now: Instant) -> None:
+def on_timeout_now(core: Core, message: TimeoutNow, now: Instant) -> None:
+    """The leader hands over to this node: no pre-votes, and votes that pass the windows of those who hear it."""
+    if not transfer.is_to_be_heeded(core, message, now):
+        core.ignore("timeout-now")
+        return
+    core.follow(message.term, message.source, now)
+    _ask_for_votes(core, now, message.transfer)
+
+
+def _ask_for_votes(core: Core, now: Instant, handed_over: TransferId = NO_TRANSFER) -> None:
     core.role = Candidate()
     core.term = Term(core.term + 1)
     core.vote = core.me
     core.change_hard_state()
     core.restart_election_timer(now)
-    _ask_everybody(core, core.term, pre_vote=False)
+    _ask_everybody(core, core.term, handed_over, pre_vote=False)
     # Its own vote counts when it is on disk, like everybody's: an answer to itself, that waits for the write.
     core.send_after_writes(VoteResponse(core.me, core.me, core.term, granted=True, pre_vote=False, window_left=0.0))
 
 
-def _ask_everybody(core: Core, term: Term, *, pre_vote: bool) -> None:
+def _ask_everybody(core: Core, term: Term, handed_over: TransferId, *, pre_vote: bool) -> None:
     for peer in core.peers:
         incarnation = core.configuration.incarnations[peer]
         core.send(
-            VoteRequest(core.me, peer, term, incarnation, core.log.last_index, core.log.last_term, pre_vote=pre_vote)
+            VoteRequest(
+                core.me, peer, term, incarnation, core.log.last_index, core.log.last_term, pre_vote, handed_over
+            )
         )
 
 
@@ -132,7 +143,7 @@ def on_vote_request(core: Core, request: VoteRequest, now: Instant) -> None:
     if request.incarnation != core.identity.incarnation:
         core.ignore("incarnation")
         return
-    window_left = lease.window_left(core, now)
+    window_left = transfer.window_left(core, request, now)
     if window_left > 0 and request.term >= core.term and not _is_granted_already(core, request):
         _answer(core, request, granted=False, window_left=window_left)
     elif request.pre_vote:

@@ -13,7 +13,8 @@ needs no search for it.
 
 When that time, `quorum_until`, is over, the leader steps down: nobody leads or labels again in that term (check-quorum,
 dissertation §6.2). `lease_until`, for reads from the leader alone (§6.4.1), is empty until a quorum acknowledged a
-round of the term.
+round of the term; and from the start of a transfer of leadership, whose votes pass the window, until a quorum
+acknowledged a round sent after its end (`transfer`). After its own start a voter refuses forced votes, too.
 """
 
 from raftq_k8s.raft.core import Core
@@ -36,7 +37,7 @@ def heard_leader(core: Core, now: Instant) -> None:
 
 def forget_nothing(core: Core, now: Instant) -> None:
     """After a start: refuse for as long as any promise of the former life may still hold."""
-    core.refuse_until = now + max(core.promised_window, core.settings.window)
+    core.refuse_all_until = core.refuse_until = now + max(core.promised_window, core.settings.window)
     core.restart_election_timer(now)
 
 
@@ -44,6 +45,11 @@ def window_left(core: Core, now: Instant) -> Milliseconds:
     """For how long this node elects nobody; 0 when it may. A leader answers for its own term."""
     until = quorum_until(core, core.role) if isinstance(core.role, Leader) else core.refuse_until
     return max(0.0, until - now)
+
+
+def window_after_start(core: Core, now: Instant) -> Milliseconds:
+    """For how long this node, which has forgotten what it promised, refuses forced votes, too."""
+    return max(0.0, core.refuse_all_until - now)
 
 
 def begin_round(core: Core, leader: Leader, now: Instant) -> None:
@@ -57,19 +63,31 @@ def begin_round(core: Core, leader: Leader, now: Instant) -> None:
 
 def acknowledged(leader: Leader, peer: MemberId, round_: int, window: Milliseconds) -> None:
     """The peer heard that round, and refuses votes for its window since then."""
+    leader.heard[peer] = max(leader.heard.get(peer, 0), round_)
     position = round_ - leader.rounds[0][0]
     if position >= 0:
-        sent_at = leader.rounds[position][1]
-        leader.promises[peer] = max(leader.promises.get(peer, NEVER), sent_at + DRIFT_ALLOWANCE * window)
+        until = leader.rounds[position][1] + DRIFT_ALLOWANCE * window
+        leader.promises[peer] = max(leader.promises.get(peer, NEVER), until)
+        if round_ > leader.lease_rounds_after:
+            leader.lease_promises[peer] = max(leader.lease_promises.get(peer, NEVER), until)
+
+
+def begin_anew(leader: Leader) -> None:
+    """What peers promised so far did not hold against a transfer, which has ended: only later rounds count."""
+    leader.lease_promises.clear()
+    leader.lease_rounds_after = leader.round
 
 
 def lease_until(core: Core, leader: Leader) -> Instant:
-    """`NEVER` (minus infinity) while no quorum has acknowledged a round of this term."""
-    return promised_until({**leader.promises, core.me: FOREVER}, core.configuration)
+    """`NEVER` (minus infinity) in a transfer, and while no quorum has acknowledged a round since, or of this term."""
+    if leader.transfer is not None:
+        return NEVER
+    return promised_until({**leader.lease_promises, core.me: FOREVER}, core.configuration)
 
 
 def quorum_until(core: Core, leader: Leader) -> Instant:
-    return max(leader.elected_at + core.settings.window, lease_until(core, leader))
+    promised = promised_until({**leader.promises, core.me: FOREVER}, core.configuration)
+    return max(leader.elected_at + core.settings.window, promised)
 
 
 def step_down_if_over(core: Core, now: Instant) -> None:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from raftq_k8s.raft.types import Incarnation, Index, MemberId, Milliseconds, Term
+from raftq_k8s.raft.types import NO_TRANSFER, Incarnation, Index, MemberId, Milliseconds, Term, TransferId
 
 
 class EntryKind(IntEnum):
@@ -36,6 +36,8 @@ class VoteRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="v
     last_index: Index
     last_term: Term
     pre_vote: bool
+    transfer: TransferId = NO_TRANSFER
+    """Of the leader of the term before, which told the candidate to stand: such a vote passes the voter's window."""
 
 
 class VoteResponse(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="vote!"):
@@ -60,6 +62,8 @@ class AppendEntries(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     previous_term: Term
     commit: Index
     entries: tuple[Entry, ...]
+    cancelled: TransferId = NO_TRANSFER
+    """Transfers of this leader up to that one are given up: votes that they force are to be refused."""
 
 
 class AppendResponse(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="append!"):
@@ -78,4 +82,36 @@ class AppendResponse(msgspec.Struct, frozen=True, array_like=True, gc=False, tag
     """From the moment this answer's request arrived, the voter refuses votes for so long."""
 
 
-Message: TypeAlias = VoteRequest | VoteResponse | AppendEntries | AppendResponse
+class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="timeout-now"):
+    """The leader hands over: stand for election at once (dissertation §3.10)."""
+
+    source: MemberId
+    destination: MemberId
+    term: Term
+    transfer: TransferId
+
+
+class ReadIndexRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="read?"):
+    """A follower asks its leader up to where its own state must have applied the log to answer reads (§6.4)."""
+
+    source: MemberId
+    destination: MemberId
+    term: Term
+    ticket: int
+    """Chosen by the source; the answer returns it."""
+
+
+class ReadIndexResponse(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="read!"):
+    """`granted`: `index` is the read index. Otherwise the node that was asked does not lead, and `index` is 0."""
+
+    source: MemberId
+    destination: MemberId
+    term: Term
+    ticket: int
+    granted: bool
+    index: Index
+
+
+Message: TypeAlias = (
+    VoteRequest | VoteResponse | AppendEntries | AppendResponse | TimeoutNow | ReadIndexRequest | ReadIndexResponse
+)

@@ -8,6 +8,7 @@ import msgspec
 
 from raftq_k8s.raft.membership import Identity, Refusal
 from raftq_k8s.raft.messages import Entry, Message
+from raftq_k8s.raft.pending_reads import ConfirmedRead, FailedRead
 from raftq_k8s.raft.persistence import Receipt, Write
 from raftq_k8s.raft.types import MemberId, Term
 
@@ -31,6 +32,9 @@ class Output(msgspec.Struct, frozen=True):
     committed: tuple[Entry, ...] = ()
     """To apply, in order, each exactly once. A majority has them on stable storage; this node's own may lag behind."""
     greetings: tuple[Accepted | Refused, ...] = ()
+    reads: tuple[ConfirmedRead, ...] = ()
+    """To be answered from a state that has applied the log up to their index."""
+    failed_reads: tuple[FailedRead, ...] = ()
 
 
 class Standing(msgspec.Struct, frozen=True):

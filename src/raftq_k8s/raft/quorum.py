@@ -50,6 +50,15 @@ def committed_index(held: Mapping[MemberId, Index], configuration: Configuration
     )
 
 
+def acknowledged_round(heard: Mapping[MemberId, int], configuration: Configuration) -> int:
+    """The last round that a majority acknowledged, that one or a later one. `heard` lacks a member that has
+    acknowledged none; rounds are counted from 1."""
+    return min(
+        sorted((heard.get(voter, 0) for voter in half), reverse=True)[majority(len(half)) - 1]
+        for half in configuration.halves
+    )
+
+
 def promised_until(promises: Mapping[MemberId, Instant], configuration: Configuration) -> Instant:
     """Until when no majority can elect anybody else, of what each voter promised; `NEVER` without a majority's promise.
 

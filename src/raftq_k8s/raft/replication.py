@@ -53,7 +53,19 @@ def _send(core: Core, leader: Leader, peer: MemberId, entries: tuple[Entry, ...]
     previous = Index(leader.progress[peer].next - 1)
     previous_term = core.log.term_at(previous)
     assert previous_term is not None  # nothing past the leader's own end was ever sent or acknowledged
-    core.send(AppendEntries(core.me, peer, core.term, leader.round, previous, previous_term, core.commit, entries))
+    core.send(
+        AppendEntries(
+            core.me,
+            peer,
+            core.term,
+            leader.round,
+            previous,
+            previous_term,
+            core.commit,
+            entries,
+            core.cancelled_in_this_term,
+        )
+    )
 
 
 def append_commands(core: Core, leader: Leader, commands: Sequence[bytes]) -> Index:
@@ -119,6 +131,7 @@ def on_append_entries(core: Core, append: AppendEntries, now: Instant) -> None:
         core.ignore("impossible")
         return
     core.follow(append.term, append.source, now)
+    core.note_cancelled(append.term, append.cancelled)
     lease.heard_leader(core, now)
 
     if not core.log.matches(append.previous_index, append.previous_term):

@@ -3,8 +3,9 @@
 from collections import deque
 from typing import TypeAlias
 
+from raftq_k8s.raft.pending_reads import PendingRead
 from raftq_k8s.raft.progress import Progress
-from raftq_k8s.raft.types import Index, Instant, MemberId
+from raftq_k8s.raft.types import NO_TRANSFER, Index, Instant, MemberId, TransferId
 
 
 class Follower:
@@ -30,15 +31,34 @@ class Candidate:
         self.votes: dict[MemberId, bool] = {}
 
 
+class Transfer:
+    """Of the leadership, to another voter (dissertation §3.10)."""
+
+    __slots__ = ("give_up_at", "id", "target", "told_in_round")
+
+    def __init__(self, id_: TransferId, target: MemberId, give_up_at: Instant) -> None:
+        self.id = id_
+        self.target = target
+        self.give_up_at = give_up_at
+        self.told_in_round = 0
+        """The round of the last `TimeoutNow`."""
+
+
 class Leader:
     __slots__ = (
         "elected_at",
         "first_index",
+        "heard",
+        "last_transfer",
+        "lease_promises",
+        "lease_rounds_after",
         "next_round_at",
         "progress",
         "promises",
+        "reads",
         "round",
         "rounds",
+        "transfer",
         "uncommitted_bytes",
     )
 
@@ -52,7 +72,17 @@ class Leader:
         """The recent rounds and when they were sent."""
         self.next_round_at = elected_at
         self.promises: dict[MemberId, Instant] = {}
-        """Until when each peer surely elects nobody else."""
+        """Until when each peer surely elects nobody else, unless this leader hands over to it."""
+        self.lease_promises: dict[MemberId, Instant] = {}
+        """The same, whatever becomes of transfers: of rounds sent after the last one ended."""
+        self.lease_rounds_after = 0
+        """The last round that was sent before that end."""
+        self.heard: dict[MemberId, int] = {}
+        """The last round that each peer acknowledged."""
+        self.reads: deque[PendingRead] = deque()
+        """Not confirmed yet, in the order in which they came in."""
+        self.transfer: Transfer | None = None
+        self.last_transfer = NO_TRANSFER
         self.uncommitted_bytes = 0
 
 

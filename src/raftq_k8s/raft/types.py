@@ -7,6 +7,9 @@ Index = NewType("Index", int)
 Generation = NewType("Generation", int)
 """How often a volume has been opened. The younger of two processes on one volume has the higher one."""
 
+TransferId = NewType("TransferId", int)
+"""Counts the transfers of leadership that one leader began in its term."""
+
 MemberId = NewType("MemberId", str)
 """A member's name, stable over restarts and changes of address: `NAME-0` in a StatefulSet."""
 
@@ -25,6 +28,9 @@ NO_INDEX = Index(0)
 """The position before the first entry."""
 
 NO_TERM = Term(0)
+
+NO_TRANSFER = TransferId(0)
+"""Below every transfer."""
 
 LONGEST_STEP = 1 << 32
 """How far above its own a node believes a term that it did not hear from a member: whoever may write on a pod could

@@ -2,7 +2,16 @@
 
 from math import isfinite
 
-from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Message, VoteRequest, VoteResponse
+from raftq_k8s.raft.messages import (
+    AppendEntries,
+    AppendResponse,
+    Message,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    TimeoutNow,
+    VoteRequest,
+    VoteResponse,
+)
 from raftq_k8s.raft.types import Milliseconds, Term
 
 LONGEST_WINDOW: Milliseconds = 3_600_000.0
@@ -19,7 +28,7 @@ def is_possible(message: Message) -> bool:
         case _ if message.term == 0:
             return False
         case VoteRequest():
-            return message.last_index >= 0 and 0 <= message.last_term <= message.term
+            return message.last_index >= 0 and 0 <= message.last_term <= message.term and _is_possible_force(message)
         case VoteResponse():
             return _is_window(message.window_left)
         case AppendEntries():
@@ -28,15 +37,26 @@ def is_possible(message: Message) -> bool:
             return min(message.round, message.index, message.hint_index, message.hint_term) >= 0 and _is_window(
                 message.window
             )
+        case TimeoutNow():
+            return message.transfer > 0
+        case ReadIndexRequest():
+            return message.ticket > 0
+        case ReadIndexResponse():
+            return message.ticket > 0 and (message.index > 0 if message.granted else message.index == 0)
 
 
 def _is_window(window: Milliseconds) -> bool:
     return isfinite(window) and 0 <= window <= LONGEST_WINDOW
 
 
+def _is_possible_force(request: VoteRequest) -> bool:
+    """Nobody asks for a pre-vote because a leader told it to stand; and that leader had a term."""
+    return request.transfer == 0 or (request.transfer > 0 and not request.pre_vote and request.term > 1)
+
+
 def _is_possible_append(append: AppendEntries) -> bool:
     """Entries follow each other from the previous position on, and terms never fall or pass the leader's."""
-    if min(append.round, append.previous_index, append.previous_term, append.commit) < 0:
+    if min(append.round, append.previous_index, append.previous_term, append.commit, append.cancelled) < 0:
         return False
     if append.previous_term > append.term or (append.previous_index == 0) != (append.previous_term == 0):
         return False

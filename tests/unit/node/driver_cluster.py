@@ -6,6 +6,7 @@ import msgspec
 
 from raftq_k8s.node.driver import Actions, Driver, Node, Written
 from raftq_k8s.node.forwarding import Outcome
+from raftq_k8s.node.read_queue import ReadOutcome
 from raftq_k8s.node.submissions import Submission, Token
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.birth import BirthRule, lowest
@@ -52,6 +53,7 @@ class Held:
         self.writes: deque[tuple[Written, Write]] = deque()
         self.history: list[Actions] = []
         self.resolved: dict[Token, Outcome] = {}
+        self.reads: dict[Token, ReadOutcome] = {}
 
 
 class DriverCluster:
@@ -92,6 +94,13 @@ class DriverCluster:
         self.settle()
         return Token(self._tokens)
 
+    def read(self, name: str, patience: float = 5_000.0) -> Token:
+        self._tokens += 1
+        token = Token(self._tokens)
+        self[name].driver.read(token, self.now + patience)
+        self.settle()
+        return token
+
     def settle(self) -> None:
         """Until nothing is left to do at this moment."""
         while self._act() or self._end_a_write() or self._deliver():
@@ -110,6 +119,7 @@ class DriverCluster:
             for destination, messages in actions.messages.items():
                 self.network.extend((held.driver.identity, destination, message) for message in messages)
             held.resolved.update(actions.resolved)
+            held.reads.update(actions.reads)
             if actions.announce:
                 for other in self.names:
                     if other != held.name:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from raftq_k8s.raft.consensus import Consensus
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member
 from raftq_k8s.raft.messages import Entry, EntryKind, Message
+from raftq_k8s.raft.pending_reads import ConfirmedRead, FailedRead, ReadContext, ReadFailure
 from raftq_k8s.raft.persistence import HardState, Receipt, Restored, Write
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Index, MemberId, Term
@@ -42,6 +43,8 @@ class Node:
         self.disk = Disk()
         self.generation = 0
         self.applied: list[Entry] = []
+        self.reads: list[ConfirmedRead] = []
+        self.failed_reads: list[FailedRead] = []
         self.settings = cluster.settings
         self.consensus: Consensus | None = None
         self.slow_disk = False
@@ -58,7 +61,7 @@ class Node:
             list(self.disk.entries),
         )
         self.identity = Identity(CLUSTER, self.name, restored.incarnation, restored.generation, boot)
-        self.applied = []
+        self.applied, self.reads, self.failed_reads = [], [], []
         self.consensus = Consensus(
             self.identity, restored, self.settings, self.seed + self.generation * 1000, self.cluster.now
         )
@@ -90,6 +93,8 @@ class Node:
             assert output.receipt is not None
             self.disk.under_way.append((output.receipt, output.write))
         self.cluster.wire.extend(output.messages)
+        self.reads.extend(output.reads)
+        self.failed_reads.extend(output.failed_reads)
         for entry in output.committed:
             assert entry.index == len(self.applied) + 1, "applied out of order"
             self.applied.append(entry)
@@ -203,6 +208,19 @@ class Cluster:
         where = self[name].propose(commands, self.now)
         self.nodes[name].collect()
         return where
+
+    def read(self, name: str, context: int) -> None:
+        self[name].read(ReadContext(context), self.now)
+        self.nodes[name].collect()
+
+    def read_index(self, name: str, context: int) -> Index | ReadFailure | None:
+        """What became of a read; `None` while it waits."""
+        node = self.nodes[name]
+        confirmed: list[Index | ReadFailure] = [read.index for read in node.reads if read.context == context]
+        failed = [read.reason for read in node.failed_reads if read.context == context]
+        outcomes = confirmed + failed
+        assert len(outcomes) <= 1, "a read is answered once"
+        return outcomes[0] if outcomes else None
 
     def leader(self) -> str | None:
         leading = [node for node in self.live if node.core.standing.role == "leader"]

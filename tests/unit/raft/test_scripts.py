@@ -10,6 +10,9 @@ A line is a command; the lines with `=>` after it say what is seen to happen, le
     show               who is what, and holds what
     observe a 7        a is told of term 7 from outside             slow a / quick a   a's disk stops / goes on ending
     writes
+    transfer a b       a is to hand over to b                       cancel a        a goes on leading instead
+    read a             somebody asks a for a read                   late            TimeoutNows that were held arrive
+    hold               TimeoutNows are held by the network from here on
 """
 
 from collections.abc import Iterator
@@ -18,8 +21,9 @@ from pathlib import Path
 import pytest
 from raft_cluster import Cluster, Node
 
-from raftq_k8s.raft.messages import AppendResponse, Message, VoteRequest, VoteResponse
+from raftq_k8s.raft.messages import AppendResponse, Message, TimeoutNow, VoteRequest, VoteResponse
 from raftq_k8s.raft.output import Standing
+from raftq_k8s.raft.pending_reads import ReadFailure
 from raftq_k8s.raft.types import MemberId, Term
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
@@ -31,6 +35,9 @@ class Watched(Cluster):
     def __init__(self, *names: str) -> None:
         self.told: list[str] = []
         self.before: dict[str, tuple[Standing, int]] = {}
+        self.reads_asked = 0
+        self.reads_told: set[tuple[str, int]] = set()
+        self.held: list[Message] | None = None
         super().__init__(*names)
         self.look()
 
@@ -40,8 +47,16 @@ class Watched(Cluster):
     def deliver(self, messages: list[Message] | None = None) -> int:  # type: ignore[override]
         batch = self.take() if messages is None else messages
         asked: set[str] = set()
+        if self.held is not None:
+            self.held += [message for message in batch if isinstance(message, TimeoutNow)]
+            batch = [message for message in batch if not isinstance(message, TimeoutNow)]
         for message in batch:
             match message:
+                case TimeoutNow() if self._arrives(message):
+                    self.tell(f"{message.source} tells {message.destination} to stand for election")
+                case VoteRequest(source=source, term=term, transfer=transfer) if transfer and source not in asked:
+                    asked.add(source)
+                    self.tell(f"{source} asks for votes in term {term}, as the leader of term {term - 1} wished")
                 case VoteRequest(source=source, term=term, pre_vote=pre) if source not in asked:
                     asked.add(source)
                     self.tell(f"{source} asks for {'pre-votes for' if pre else 'votes in'} term {term}")
@@ -67,6 +82,15 @@ class Watched(Cluster):
             if node.core.commit_index > committed:
                 self.tell(f"{node.name} commits up to {node.core.commit_index}")
             self.before[node.name] = now, node.core.commit_index
+            self._look_at_reads(node)
+
+    def _look_at_reads(self, node: Node) -> None:
+        for context in range(1, self.reads_asked + 1):
+            outcome = self.read_index(node.name, context)
+            if outcome is not None and (node.name, context) not in self.reads_told:
+                self.reads_told.add((node.name, context))
+                failed = isinstance(outcome, ReadFailure)
+                self.tell(f"{node.name} {'fails' if failed else 'answers'} read {context}: {outcome}")
 
     def _change(self, node: Node, was: Standing, now: Standing) -> str:
         match now:
@@ -147,6 +171,22 @@ def perform(cluster: Watched, words: list[str]) -> None:
             cluster.nodes[name].slow_disk = True
         case ["quick", name]:
             cluster.nodes[name].slow_disk = False
+            cluster.settle()
+        case ["transfer", name, target]:
+            cluster[name].transfer(MemberId(target), cluster.now)
+            cluster.settle()
+        case ["cancel", name]:
+            cluster[name].cancel_transfer(cluster.now)
+            cluster.settle()
+        case ["hold"]:
+            cluster.held = []
+        case ["late"]:
+            late, cluster.held = cluster.held or [], None
+            cluster.deliver(late)
+            cluster.settle()
+        case ["read", name]:
+            cluster.reads_asked += 1
+            cluster.read(name, cluster.reads_asked)
             cluster.settle()
         case ["show"]:
             cluster.show()
