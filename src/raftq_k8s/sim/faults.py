@@ -97,7 +97,7 @@ def swarm(seed: int, kinds: tuple[str, ...] = tuple(KINDS), lasts: Milliseconds 
                 losses -= 1
                 faults.append(_fault(kind, at, size, dice))
             at += dice.between(0.0, 2 * mean)
-    faults.sort(key=lambda fault: fault.at)
+    faults = sorted(_together(faults, Dice(seed, 3)), key=lambda fault: fault.at)
     return Plan(
         seed=seed,
         settings=_settings(size, dice),
@@ -112,6 +112,15 @@ def swarm(seed: int, kinds: tuple[str, ...] = tuple(KINDS), lasts: Milliseconds 
         lasts=lasts,
         faults=tuple(faults),
     )
+
+
+def _together(faults: list[Fault], dice: Dice) -> list[Fault]:
+    """In some seeds misfortunes never come singly: what happens within two seconds happens almost at once."""
+    if dice.chance(0.6):
+        return faults
+    return [
+        msgspec.structs.replace(fault, at=fault.at // 2000.0 * 2000.0 + dice.between(0.0, 250.0)) for fault in faults
+    ]
 
 
 def calm(seed: int, size: int = 3, clients: int = 0, lasts: Milliseconds = 60_000.0) -> Plan:

@@ -110,6 +110,11 @@ class Invariants:
         machine.seen.forget()
         machine.seen.term, machine.seen.vote = machine.disk.hard_state.term, machine.disk.hard_state.vote
         machine.seen.log = list(machine.disk.entries)
+        core = machine.core
+        if core is not None and core.refuse_until < machine.seen.promised_until and not machine.disk.wiped:
+            left = machine.seen.promised_until - max(machine.clock, core.refuse_until)
+            if left > 0:
+                raise Violation(ONE_LEASE_HOLDER, f"{machine.name} starts and forgets a promise of {left:.1f} ms more")
 
     def crashed(self, machine: "Machine") -> None:
         if machine in self._leading:
