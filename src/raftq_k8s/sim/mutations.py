@@ -115,11 +115,11 @@ def _overwrite_without_shortening(self: Log, entries: Any) -> None:
     self.append(entries)
 
 
-def _commit_unsynced(core: Core) -> None:
+def _commit_unsynced(core: Core, now: Instant) -> None:
     _commit(core, core.log.last_index, core.term)
 
 
-def _commit_old_terms(core: Core) -> None:
+def _commit_old_terms(core: Core, now: Instant) -> None:
     _commit(core, core.log.stable, None)
 
 
