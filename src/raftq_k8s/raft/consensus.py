@@ -247,7 +247,8 @@ class Consensus:
         ask_again_at = reads.wake_at(core)
         if isinstance(core.role, Leader):
             leader = core.role
-            return min(leader.next_round_at, lease.quorum_until(core, leader), transfer.wake_at(leader), ask_again_at)
+            round_at = min(leader.next_round_at, leader.news_at)
+            return min(round_at, lease.quorum_until(core, leader), transfer.wake_at(leader), ask_again_at)
         return min(core.election_at, ask_again_at)
 
     @property

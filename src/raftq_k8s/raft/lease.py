@@ -56,6 +56,7 @@ def begin_round(core: Core, leader: Leader, now: Instant) -> None:
     leader.round += 1
     leader.rounds.append((leader.round, now))
     leader.next_round_at = now + core.settings.round_interval
+    leader.news_at = FOREVER
     # A round that nobody could acknowledge any more within a window proves nothing worth keeping.
     while leader.rounds[0][1] < now - 8 * core.settings.maximum_election:
         leader.rounds.popleft()

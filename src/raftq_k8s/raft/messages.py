@@ -74,6 +74,7 @@ class AppendResponse(msgspec.Struct, frozen=True, array_like=True, gc=False, tag
     destination: MemberId
     term: Term
     round: int
+    """Of the append that is answered; 0 where that was of an earlier term, and so acknowledges nothing."""
     success: bool
     index: Index
     hint_index: Index

@@ -13,12 +13,13 @@ from raftq_k8s.raft import lease
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryKind
 from raftq_k8s.raft.progress import Pace
-from raftq_k8s.raft.quorum import committed_index
+from raftq_k8s.raft.quorum import FOREVER, committed_index
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.types import NO_INDEX, NO_TERM, Index, Instant, MemberId, Milliseconds, Term
 
 COMMIT_NEWS: Milliseconds = 5.0
-"""So soon after a commit, and not with the next heartbeat only, the followers hear of it: people read from them."""
+"""So soon after a commit, and not with the next heartbeat only, the followers hear of it: people read from them. Under
+load the next append says it, and no message is sent for it."""
 
 # -------------------------------------------------------------------------------------------------------------- leaders
 
@@ -33,7 +34,7 @@ def send_round(core: Core, leader: Leader, now: Instant) -> None:
 
 
 def send_round_if_due(core: Core, now: Instant) -> None:
-    if isinstance(core.role, Leader) and now >= core.role.next_round_at:
+    if isinstance(core.role, Leader) and now >= min(core.role.next_round_at, core.role.news_at):
         send_round(core, core.role, now)
 
 
@@ -75,6 +76,7 @@ def append_commands(core: Core, leader: Leader, commands: Sequence[bytes]) -> In
         [Entry(Index(first + offset), core.term, EntryKind.COMMAND, command) for offset, command in enumerate(commands)]
     )
     leader.uncommitted_bytes += sum(map(len, commands))
+    leader.news_at = FOREVER
     for peer in core.peers:
         replicate(core, leader, peer)
     return first
@@ -116,7 +118,7 @@ def commit_if_held(core: Core, now: Instant) -> None:
             len(entry.command) for entry in core.log.between(max(Index(core.commit + 1), leader.first_index), index)
         )
         core.commit = index
-        leader.next_round_at = min(leader.next_round_at, now + COMMIT_NEWS)
+        leader.news_at = min(leader.news_at, now + COMMIT_NEWS)
 
 
 # ------------------------------------------------------------------------------------------------------------ followers
@@ -165,13 +167,15 @@ def _success(core: Core, append: AppendEntries, index: Index) -> AppendResponse:
 
 
 def _refuse(core: Core, append: AppendEntries, hint_index: Index, hint_term: Term) -> None:
-    window = core.settings.window if append.term == core.term else 0.0
+    # An append of an earlier term was no leader's that this voter follows: it promises nothing, and acknowledges no
+    # round. Its number would be taken for one of the term in the answer, if its sender leads that too.
+    window, round_ = (core.settings.window, append.round) if append.term == core.term else (0.0, 0)
     core.send(
         AppendResponse(
             core.me,
             append.source,
             core.term,
-            append.round,
+            round_,
             False,
             append.previous_index,
             hint_index,

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from raftq_k8s.raft.pending_reads import PendingRead
 from raftq_k8s.raft.progress import Progress
+from raftq_k8s.raft.quorum import FOREVER
 from raftq_k8s.raft.types import NO_TRANSFER, Index, Instant, MemberId, TransferId
 
 
@@ -52,6 +53,7 @@ class Leader:
         "last_transfer",
         "lease_promises",
         "lease_rounds_after",
+        "news_at",
         "next_round_at",
         "progress",
         "promises",
@@ -71,6 +73,8 @@ class Leader:
         self.rounds: deque[tuple[int, Instant]] = deque()
         """The recent rounds and when they were sent."""
         self.next_round_at = elected_at
+        self.news_at = FOREVER
+        """When a round is due because followers have not heard of a commit."""
         self.promises: dict[MemberId, Instant] = {}
         """Until when each peer surely elects nobody else, unless this leader hands over to it."""
         self.lease_promises: dict[MemberId, Instant] = {}

@@ -49,9 +49,10 @@ def objection(core: Core, target: MemberId) -> str | None:
 
 
 def successor(core: Core, leader: Leader, among: Collection[MemberId]) -> MemberId | None:
-    """Of those, the voter that lacks the least; `None` where none votes."""
+    """Of those, the voter that lacks the least, and of several the one that was heard last: one that has just died
+    lacks as little. `None` where none votes."""
     candidates = [peer for peer in core.peers if peer in among and peer in core.configuration.voters]
-    return max(candidates, key=lambda peer: leader.progress[peer].match, default=None)
+    return max(candidates, key=lambda peer: (leader.progress[peer].match, leader.heard.get(peer, 0)), default=None)
 
 
 def begin(core: Core, leader: Leader, target: MemberId, now: Instant) -> None:

@@ -10,6 +10,7 @@ from raftq_k8s.raft.messages import (
     Message,
     ReadIndexRequest,
     ReadIndexResponse,
+    TimeoutNow,
     VoteRequest,
     VoteResponse,
 )
@@ -59,6 +60,42 @@ def become_unestablished_leader(cluster: Cluster, name: str) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- read index
+
+
+def test_26_the_refusal_of_an_append_of_an_earlier_term_confirms_no_read() -> None:
+    """a leads terms 1 and 3. A delayed append of term 1, refused in term 3, bears a round number of term 1: when a's
+    rounds of term 3 get there, c leads term 4 already, and has committed what a does not know."""
+    cluster = Cluster("a", "b", "c", seed=3)
+    cluster.elect("a")
+    cluster.advance(400)
+    cluster.now = cluster["a"].wake_at
+    cluster["a"].tick(cluster.now)
+    cluster.nodes["a"].collect()
+    delayed = cluster.take(lambda m: isinstance(m, AppendEntries) and m.destination == "b")[-1]
+    assert isinstance(delayed, AppendEntries)
+    cluster.settle()
+    for source, target in (("a", "b"), ("b", "a")):
+        cluster[source].transfer(MemberId(target), cluster.now)
+        cluster.settle()
+    cluster.deliver([delayed])
+    refusals = cluster.take(lambda m: isinstance(m, AppendResponse))
+    while cluster["a"]._core.role.round < delayed.round - 1:
+        cluster.advance(5)
+
+    cluster["a"].transfer(MemberId("c"), cluster.now)
+    cluster.nodes["a"].collect()
+    cluster.deliver(cluster.take(lambda m: isinstance(m, TimeoutNow)))
+    cluster.isolate("a")
+    cluster.settle()
+    assert cluster["c"].standing.established
+    cluster.propose("c", b"new")
+    cluster.settle()
+    assert cluster["a"].standing.role == "leader"
+    cluster.read("a", 1)
+    cluster.take()
+    for refusal in refusals:
+        cluster["a"].step(refusal, cluster.now)
+    assert not cluster["a"].take_output().reads
 
 
 def test_26_read_index() -> None:

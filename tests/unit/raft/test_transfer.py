@@ -69,6 +69,14 @@ def hold_timeout_now(cluster: Cluster, target: str) -> Message:
 # -------------------------------------------------------------------------------------------------------------- targets
 
 
+def test_30_of_two_that_lack_nothing_the_one_that_was_heard_last_succeeds() -> None:
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    cluster.nodes["b"].crash()
+    cluster.advance(500)
+    assert cluster["a"].successor({MemberId("b"), MemberId("c")}, cluster.now) == "c"
+
+
 def test_30_transfer_to_an_up_to_date_target() -> None:
     """It leads within two exchanges of messages, though everybody hears the old leader; the old one follows."""
     cluster = led_by_a()
