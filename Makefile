@@ -31,7 +31,7 @@ format: .venv/dev.stamp ## let ruff format and mend what it can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-docs: .venv/dev.stamp ## write the tables of docs/configuration.md anew from the code
+docs: .venv/dev.stamp ## write the tables of docs/ that say what the code says anew
 	.venv/bin/python docs/generate.py
 
 simulate: .venv/dev.stamp ## many clusters from fresh seeds, then every deliberate bug: a longer search than the tests make

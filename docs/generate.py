@@ -1,20 +1,31 @@
-"""Writes the table of settings in configuration.md anew, from the struct that the agent itself reads its settings by.
+"""Writes the tables of these pages anew that say what the code says: the settings in configuration.md, from the struct
+that the agent itself reads its settings by, and in consensus.md the tests of each scenario, from their numbers.
 
-`generate.py --check` changes nothing and ends with exit code 1 when the file is not up to date.
+`generate.py --check` changes nothing and ends with exit code 1 when a page is not up to date.
 """
 
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from raftq_k8s.agent.settings import CHAPTERS
 from raftq_k8s.agent.sources import Explained, explained
 
-PAGE = Path(__file__).with_name("configuration.md")
-BEGIN = "<!-- settings: begin -->\n"
-END = "<!-- settings: end -->"
+HERE = Path(__file__).parent
+RAFT_TESTS = HERE.parent / "tests" / "unit" / "raft"
 
 
-def table() -> str:
+class Table(NamedTuple):
+    page: Path
+    name: str
+    """Stands in the marks around the table."""
+    renewed: Callable[[str], str]
+    """What stands there now -> what should."""
+
+
+def settings_table(_: str) -> str:
     settings = explained()
     lines: list[str] = []
     for title, keys in CHAPTERS.items():
@@ -31,19 +42,40 @@ def _row(setting: Explained) -> str:
     return f"| `{setting.key}` | {default} | {meaning}{choices} |"
 
 
-def renewed(page: str) -> str:
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{PAGE.name}: the marks of the table are missing")
-    return before + begin + table() + end + after
+def scenario_table(old: str) -> str:
+    """The number and the name of a scenario are the page's own; its tests are those that bear the number."""
+    tests: dict[int, list[str]] = {}
+    for file in sorted(RAFT_TESTS.glob("test_*.py")):
+        for test, number in re.findall(r"^def (test_(\d\d)_\w+)", file.read_text(), re.MULTILINE):
+            tests.setdefault(int(number), []).append(f"[`{test}`](../tests/unit/raft/{file.name})")
+    names = {int(number): name for number, name in re.findall(r"^\| (\d+) \| ([^|]+) \|", old, re.MULTILINE)}
+    if names.keys() != tests.keys():
+        raise SystemExit(f"consensus.md: scenarios without a test or a row: {sorted(names.keys() ^ tests.keys())}")
+    rows = [f"| {number} | {name} | {'<br>'.join(tests[number])} |" for number, name in sorted(names.items())]
+    return "\n".join(["| # | scenario | test |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+TABLES = (
+    Table(HERE / "configuration.md", "settings", settings_table),
+    Table(HERE / "consensus.md", "scenarios", scenario_table),
+)
+
+
+def renewed(table: Table) -> str:
+    begin, end = f"<!-- {table.name}: begin -->\n", f"<!-- {table.name}: end -->"
+    before, begun, rest = table.page.read_text().partition(begin)
+    old, ended, after = rest.partition(end)
+    if not (begun and ended):
+        raise SystemExit(f"{table.page.name}: the marks of the table are missing")
+    return before + begin + table.renewed(old) + end + after
 
 
 def main() -> int:
-    page = PAGE.read_text()
+    pages = {table.page: renewed(table) for table in TABLES}
     if "--check" in sys.argv[1:]:
-        return int(renewed(page) != page)
-    PAGE.write_text(renewed(page))
+        return int(any(page.read_text() != text for page, text in pages.items()))
+    for page, text in pages.items():
+        page.write_text(text)
     return 0
 
 

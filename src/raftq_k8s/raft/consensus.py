@@ -1,10 +1,13 @@
 """The doors of the core. Inside, each chapter of the protocol has a file of its own:
 
-- `election`: who asks for votes, and who gets one;          - `lease`: until when a leader may act;
-- `replication`: how the log spreads, and what is committed;  - `greeting`: whom a member listens to;
-- `reads`: what may be answered from a state;                 - `transfer`: leadership handed to another voter;
-- `core`: the state they share, and what waits for the disk;  - `quorum`, `log`, `progress`: counting, entries, one
-peer.
+- `election`: who asks for votes, and who gets one;
+- `lease`: until when a leader may act;
+- `replication`: how the log spreads, and what is committed;
+- `reads`: what may be answered from a state;
+- `transfer`: leadership handed to another voter;
+- `greeting`: whom a member listens to;
+- `core`: the state they share, and what waits for the disk;
+- `quorum`, `log`, `progress`: counting, entries, one peer.
 
 Everything here is deterministic: the same calls give the same outputs, bit for bit. After any call, `take_output` says
 what is to be done, and `wake_at` when to call `tick` at the latest. A caller that comes late does no harm: every door

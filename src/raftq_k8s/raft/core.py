@@ -40,7 +40,7 @@ _ROLE_NAMES = {Follower: "follower", PreCandidate: "pre-candidate", Candidate: "
 
 
 class Core:
-    """Shared by `election`, `lease`, `replication` and `greeting`; whoever is outside of `raft/` uses `Consensus`."""
+    """Shared by the chapters of the protocol; whoever is outside of `raft/` uses `Consensus`."""
 
     __slots__ = (
         "_hard_state_changed",

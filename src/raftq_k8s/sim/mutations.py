@@ -235,10 +235,6 @@ def _never_answer(self: Submissions, now: Instant) -> None:
     self._deadlines.clear()
 
 
-def _stale_register(self: Any, key: str) -> Any:
-    return None
-
-
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation("half-is-enough", "1", "half of the voters elect and commit", ((quorum, "majority", _half_is_enough),)),
     Mutation("two-votes-a-term", "1", "a voter grants every request of a term", ((election, "_grant", _grant_again),)),
