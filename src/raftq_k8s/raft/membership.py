@@ -35,6 +35,24 @@ class BirthRecord(msgspec.Struct, frozen=True, array_like=True):
         return Member(member, incarnation) in self.members
 
 
+class Membership(msgspec.Struct, frozen=True, array_like=True):
+    """Who belongs to a cluster, as the log says it: the command of a `CONFIGURATION` entry, and part of a snapshot.
+
+    Every tuple stands in the order of the names. A name appears under one incarnation only; a voter that stays through
+    a joint configuration stands in `voters` and in `outgoing`.
+    """
+
+    voters: tuple[Member, ...]
+    outgoing: tuple[Member, ...] = ()
+    """The voters before, while a joint configuration (dissertation §4.3) is in force: both need a majority."""
+    learners: tuple[Member, ...] = ()
+    """They receive the log, and count for nothing."""
+    tombstones: tuple[Member, ...] = ()
+    """Incarnations that were removed: they never come back."""
+    version: int = 1
+    """Of commands and formats: the highest that all members understand. It never falls."""
+
+
 class Identity(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One process of one member. `cluster` is `None` until its volume knows a birth record."""
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from raftq_k8s.raft.membership import Membership
 from raftq_k8s.raft.types import NO_TRANSFER, Incarnation, Index, MemberId, Milliseconds, Term, TransferId
 
 
@@ -16,6 +17,8 @@ class EntryKind(IntEnum):
     NOOP = 0
     """Appended by every leader at its election: only an entry of its own term commits what came before (§5.4.2)."""
     COMMAND = 1
+    CONFIGURATION = 2
+    """Its command is an encoded `Membership`, in force from the moment it stands in a log (dissertation §4.1)."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -23,6 +26,20 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     term: Term
     kind: EntryKind
     command: bytes = b""
+
+
+class SnapshotMark(msgspec.Struct, frozen=True, array_like=True):
+    """What a snapshot is of, and how to tell it from another: replicas that are at one index make the same bytes."""
+
+    index: Index
+    """The last entry that it covers."""
+    term: Term
+    membership: Membership
+    """In force at that index."""
+    size: int
+    """Bytes."""
+    checksum: int
+    """CRC-32 of all of them."""
 
 
 class VoteRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="vote?"):
@@ -111,6 +128,65 @@ class ReadIndexResponse(msgspec.Struct, frozen=True, array_like=True, gc=False, 
     ticket: int
     granted: bool
     index: Index
+
+
+class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="snapshot?"):
+    """A piece of the leader's snapshot, for a peer that lacks entries which the leader has no more (paper §7). It counts
+    as an append for the peer's window and the leader's round."""
+
+    source: MemberId
+    destination: MemberId
+    term: Term
+    round: int
+    mark: SnapshotMark
+    offset: int
+    data: bytes
+    cancelled: TransferId = NO_TRANSFER
+
+
+class SnapshotResponse(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="snapshot!"):
+    """`offset`: so many bytes of the snapshot at `index` are on stable storage here. All of them, and the snapshot is
+    installed: then the peer holds everything up to `index`."""
+
+    source: MemberId
+    destination: MemberId
+    term: Term
+    round: int
+    index: Index
+    offset: int
+    installed: bool
+    window: Milliseconds
+
+
+class JoinRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="join?"):
+    """A process asks the leader to be made a member under its own incarnation. Its term is 0 while it is blank."""
+
+    source: MemberId
+    destination: MemberId
+    term: Term
+    incarnation: Incarnation
+
+
+class JoinResponse(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="join!"):
+    """`granted`: a committed configuration names that incarnation. Otherwise `reason` is a sentence for people, and
+    `leader` is whom to ask, where one is known."""
+
+    source: MemberId
+    destination: MemberId
+    term: Term
+    incarnation: Incarnation
+    granted: bool
+    leader: MemberId | None
+    reason: str
+
+
+class LeaveRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="leave?"):
+    """A member asks the leader to be removed for good. It is asked again until a configuration without it is committed."""
+
+    source: MemberId
+    destination: MemberId
+    term: Term
+    incarnation: Incarnation
 
 
 Message: TypeAlias = (

@@ -4,13 +4,15 @@ Nothing in `messages` waits for the write beside it: what rests on bytes not yet
 stays inside the core until `persisted` was called with the receipt of those bytes, and leaves with a later output.
 """
 
+from typing import TypeAlias
+
 import msgspec
 
 from raftq_k8s.raft.membership import Identity, Refusal
-from raftq_k8s.raft.messages import Entry, Message
+from raftq_k8s.raft.messages import Entry, Message, SnapshotMark
 from raftq_k8s.raft.pending_reads import ConfirmedRead, FailedRead
 from raftq_k8s.raft.persistence import Receipt, Write
-from raftq_k8s.raft.types import MemberId, Term
+from raftq_k8s.raft.types import Index, MemberId, Term
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -24,6 +26,27 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
     refusal: Refusal
 
 
+class EntriesWanted(msgspec.Struct, frozen=True, gc=False):
+    """Entries of this node's volume that are not in memory, to be given to `entries_loaded`: as many from `first` on as
+    fit `max_bytes`, at least one, and none after `last`."""
+
+    first: Index
+    last: Index
+    max_bytes: int
+
+
+class ChunkWanted(msgspec.Struct, frozen=True, gc=False):
+    """A piece of this volume's snapshot at `index`, for that peer, to be given to `snapshot_chunk`."""
+
+    peer: MemberId
+    index: Index
+    offset: int
+    max_bytes: int
+
+
+Wanted: TypeAlias = EntriesWanted | ChunkWanted
+
+
 class Output(msgspec.Struct, frozen=True):
     receipt: Receipt | None = None
     """Set when `write` is: pass it to `persisted` once the write is on stable storage."""
@@ -31,6 +54,9 @@ class Output(msgspec.Struct, frozen=True):
     messages: tuple[Message, ...] = ()
     committed: tuple[Entry, ...] = ()
     """To apply, in order, each exactly once. A majority has them on stable storage; this node's own may lag behind."""
+    install: SnapshotMark | None = None
+    """Before `committed` is applied, the state becomes that of this volume's snapshot, which is sealed by now."""
+    wanted: tuple[Wanted, ...] = ()
     greetings: tuple[Accepted | Refused, ...] = ()
     reads: tuple[ConfirmedRead, ...] = ()
     """To be answered from a state that has applied the log up to their index."""

@@ -18,6 +18,19 @@ class Settings(msgspec.Struct, frozen=True):
     max_uncommitted_bytes: int = 1 << 26
     """Proposed and not committed yet; beyond it proposals are refused as `Overloaded`."""
 
+    max_inflight_bytes: int = 1 << 22
+    """Of entries that a peer has not answered yet; a single append may pass it, alone."""
+    max_chunk_bytes: int = 1 << 16
+    """Of a snapshot, in one message."""
+    tail_bytes: int = 1 << 22
+    """Of applied entries, so many are kept in memory for slow peers; older ones are loaded from the volume."""
+    kept_entries: int = 1024
+    """So many that a snapshot covers stay in the log, for peers that lack a little."""
+    max_voters: int = 5
+    """Further members stay learners."""
+    silent_for: Milliseconds = 10_000.0
+    """So long a member must have been silent before a namesake with another volume may take its place."""
+
     def __post_init__(self) -> None:
         if self.heartbeat <= 0:
             raise ValueError(f"the heartbeat must be longer than 0 ms, not {self.heartbeat:g}")

@@ -3,7 +3,9 @@
 from concurrent.futures import Future
 from typing import Protocol
 
+from raftq_k8s.raft.messages import Entry
 from raftq_k8s.raft.persistence import Restored, Write
+from raftq_k8s.raft.types import Index
 
 
 class VolumeUnusable(Exception):
@@ -26,6 +28,14 @@ class Volume(Protocol):
 
         After one failure with `WriteFailed` every later write fails so too. The future may end on another thread.
         """
+
+    def load(self, first: Index, last: Index, max_bytes: int) -> "Future[tuple[Entry, ...]]":
+        """Entries from `first` on as far as they fit `max_bytes`, at least one, and none after `last`; nothing at all
+        when `first` was compacted. Sees every write queued before. May end on another thread."""
+
+    def read_snapshot(self, index: Index, offset: int, max_bytes: int) -> "Future[bytes | None]":
+        """At most so many bytes of the sealed snapshot at `index`; `None` when it is gone. Sees every write queued
+        before. May end on another thread."""
 
     def close(self) -> None:
         """End what is queued and let the volume go. Blocks; may be called twice."""
