@@ -1,4 +1,4 @@
-"""`python -m bench [failover|puts|idle|all] [--json] [--rounds N] [--seconds S]`."""
+"""`python -m bench [core|simulator|failover|puts|idle|all] [--json] [--rounds N] [--seconds S]`."""
 
 import argparse
 import asyncio
@@ -9,13 +9,17 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench import failover, idle, puts
+from bench import core, failover, idle, puts, simulator
 from raftq_k8s.cli.local_cluster import ClusterFailed
+
+_MEASUREMENTS = ("core", "simulator", "failover", "puts", "idle")
+_WORDS = ("server", "member", "role", "profile", "what")
+"""Columns that hold words, and no figures."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=sys.modules["bench"].__doc__)
-    parser.add_argument("what", nargs="?", choices=["failover", "puts", "idle", "all"], default="all")
+    parser.add_argument("what", nargs="?", choices=[*_MEASUREMENTS, "all"], default="all")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     parser.add_argument("--rounds", type=int, default=50, help="kills of the leader [50]")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each load, and of idling [10]")
@@ -38,6 +42,10 @@ def main() -> int:
 
 async def _measure(asked: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    if asked.what in ("core", "all"):
+        found["core"] = core.measure()
+    if asked.what in ("simulator", "all"):
+        found["simulator"] = simulator.measure()
     if asked.what in ("failover", "all"):
         found["failover"] = await failover.measure(asked.rounds)
     if asked.what in ("puts", "all"):
@@ -48,6 +56,12 @@ async def _measure(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _show(found: dict[str, Any]) -> None:
+    if rows := found.get("core"):
+        columns = ["voters", "commands/s, batch 1", "batch 64", "heartbeat µs a peer: leader", "follower"]
+        _table("the core alone, in memory, all members on one core", columns, [*map(msgspec.structs.astuple, rows)])
+    if rows := found.get("simulator"):
+        columns = ["what", "seeds", "simulated min", "CPU s", "min per CPU s"]
+        _table("the simulator, all checks on", columns, [*map(msgspec.structs.astuple, rows)])
     if one := found.get("failover"):
         title = "kill -9 of the leader → first put accepted elsewhere (s)"
         _table(title, ["rounds", "median", "p90", "slowest"], [[one.rounds, one.median_s, one.p90_s, one.slowest_s]])
@@ -63,7 +77,7 @@ def _show(found: dict[str, Any]) -> None:
 def _table(title: str, columns: list[str], rows: list[Any]) -> None:
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
     for column in columns:
-        table.add_column(column, justify="left" if column in ("server", "member", "role", "profile") else "right")
+        table.add_column(column, justify="left" if column in _WORDS else "right")
     for row in rows:
         table.add_row(*map(str, row))
     console = Console(highlight=False)

@@ -131,8 +131,8 @@ class ReadIndexResponse(msgspec.Struct, frozen=True, array_like=True, gc=False, 
 
 
 class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="snapshot?"):
-    """A piece of the leader's snapshot, for a peer that lacks entries which the leader has no more (paper §7). It counts
-    as an append for the peer's window and the leader's round."""
+    """A piece of the leader's snapshot, for a peer that lacks entries which the leader has no more (paper §7). It
+    counts as an append for the peer's window and the leader's round."""
 
     source: MemberId
     destination: MemberId
@@ -181,7 +181,7 @@ class JoinResponse(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="
 
 
 class LeaveRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="leave?"):
-    """A member asks the leader to be removed for good. It is asked again until a configuration without it is committed."""
+    """A member asks the leader to be removed for good. It asks again until a configuration without it is committed."""
 
     source: MemberId
     destination: MemberId

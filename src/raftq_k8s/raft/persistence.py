@@ -74,8 +74,8 @@ class Write(msgspec.Struct, frozen=True):
     hard_state: HardState | None = None
     part: SnapshotPart | None = None
     seal: SnapshotMark | None = None
-    """The parts of the snapshot begun last, at that index, are complete: it is the snapshot of this volume from here on,
-    and the one before it is gone."""
+    """The parts of the snapshot begun last, at that index, are complete: it is the snapshot of this volume from here
+    on, and the one before it is gone."""
     compaction: Compaction | None = None
     entries: tuple[Entry, ...] = ()
 
