@@ -265,15 +265,15 @@ class Driver:
     @property
     def wake_at(self) -> Instant:
         """When to call `tick` and ask for actions, if nothing else happens before."""
-        wakes = [self._reads.wake_at(self.standing.leader is not None)]
+        wake_at = self._reads.wake_at(self.standing.leader is not None)
         if isinstance(self._phase, Consensus):
-            wakes.append(self._phase.wake_at)
+            wake_at = min(wake_at, self._phase.wake_at)
         deadline = self._submissions.next_deadline
         if deadline is not None:
-            wakes.append(deadline)
+            wake_at = min(wake_at, deadline)
             if self._submissions.anything_to_place and self._route() is not None:
-                wakes.append(self._paused_until)
-        return min(wakes)
+                wake_at = min(wake_at, self._paused_until)
+        return wake_at
 
     # -------------------------------------------------------------------------------------------------------- actions
 

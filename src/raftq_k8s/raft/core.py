@@ -12,7 +12,7 @@ from raftq_k8s.raft.configuration import Configuration
 from raftq_k8s.raft.log import Log
 from raftq_k8s.raft.membership import Identity
 from raftq_k8s.raft.messages import Message, ReadIndexResponse, VoteResponse
-from raftq_k8s.raft.output import Accepted, Output, Refused, Standing
+from raftq_k8s.raft.output import NO_OUTPUT, Accepted, Output, Refused, Standing
 from raftq_k8s.raft.pending_reads import PeersRead, ReadFailure, ReadOrigin, Reads
 from raftq_k8s.raft.persistence import HardState, Receipt, SeenPeer, Write
 from raftq_k8s.raft.quorum import NEVER
@@ -51,6 +51,7 @@ class Core:
         "_leaving",
         "_persisted",
         "_unsealed",
+        "_verdicts",
         "accepted",
         "applied",
         "cancelled",
@@ -65,6 +66,7 @@ class Core:
         "ignored",
         "leader_changes",
         "log",
+        "me",
         "own_votes",
         "peers",
         "promised_window",
@@ -88,6 +90,7 @@ class Core:
         dice: Dice,
     ) -> None:
         self.identity = identity
+        self.me = identity.member
         self.configuration = configuration
         self.peers = configuration.peers_of(identity.member)
         self.settings = settings
@@ -126,15 +129,12 @@ class Core:
         self._hard_state_receipt = Receipt(0)
         self.own_votes: list[VoteResponse] = []
         """A candidate's answers to itself, synced and not counted yet."""
-        self._leaving: list[Outgoing] = []
+        self._leaving: list[Message] = []
+        self._verdicts: list[Accepted | Refused] = []
         self._unsealed: list[Outgoing] = []
         self._held: deque[tuple[Receipt, Outgoing]] = deque()
 
     # ------------------------------------------------------------------------------------------------- who this is
-
-    @property
-    def me(self) -> MemberId:
-        return self.identity.member
 
     @property
     def leader(self) -> MemberId | None:
@@ -238,14 +238,20 @@ class Core:
             self._let_leave(self._held.popleft()[1])
 
     def _let_leave(self, outgoing: Outgoing) -> None:
-        if isinstance(outgoing, VoteResponse) and outgoing.destination == self.me:
-            self.own_votes.append(outgoing)
-            return
-        if isinstance(outgoing, Accepted):
-            self.accepted[outgoing.identity.member] = outgoing.identity
-        self._leaving.append(outgoing)
+        match outgoing:
+            case VoteResponse() if outgoing.destination == self.me:
+                self.own_votes.append(outgoing)
+            case Accepted():
+                self.accepted[outgoing.identity.member] = outgoing.identity
+                self._verdicts.append(outgoing)
+            case Refused():
+                self._verdicts.append(outgoing)
+            case _:
+                self._leaving.append(outgoing)
 
     def take_output(self) -> Output:
+        if not self._has_news:
+            return NO_OUTPUT
         receipt, write = self._take_write()
         for outgoing in self._unsealed:
             if self._last_receipt > self._persisted:
@@ -253,18 +259,32 @@ class Core:
             else:
                 self._let_leave(outgoing)
         self._unsealed.clear()
-        leaving, self._leaving = self._leaving, []
-
+        messages, self._leaving = self._leaving, []
+        verdicts, self._verdicts = self._verdicts, []
         committed = self.log.between(Index(self.handed_to_apply + 1), self.commit)
         self.handed_to_apply = self.commit
         return Output(
             receipt=receipt,
             write=write,
-            messages=tuple(item for item in leaving if not isinstance(item, Accepted | Refused)),
+            messages=tuple(messages),
             committed=committed,
-            greetings=tuple(item for item in leaving if isinstance(item, Accepted | Refused)),
+            greetings=tuple(verdicts),
             reads=self.reads.take_confirmed(),
             failed_reads=self.reads.take_failed(),
+        )
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether there is anything that an output would say: mostly it is asked for once more, and there is not."""
+        return bool(
+            self._leaving
+            or self._unsealed
+            or self._hard_state_changed
+            or self.log.has_unwritten
+            or self.commit > self.handed_to_apply
+            or self._verdicts
+            or self.reads.confirmed
+            or self.reads.failed
         )
 
     def _take_write(self) -> tuple[Receipt | None, Write | None]:

@@ -68,7 +68,9 @@ def acknowledged(leader: Leader, peer: MemberId, round_: int, window: Millisecon
     position = round_ - leader.rounds[0][0]
     if position >= 0:
         until = leader.rounds[position][1] + DRIFT_ALLOWANCE * window
-        leader.promises[peer] = max(leader.promises.get(peer, NEVER), until)
+        if until > leader.promises.get(peer, NEVER):
+            leader.promises[peer] = until
+            leader.counted_by = None
         if round_ > leader.lease_rounds_after:
             leader.lease_promises[peer] = max(leader.lease_promises.get(peer, NEVER), until)
 
@@ -87,8 +89,12 @@ def lease_until(core: Core, leader: Leader) -> Instant:
 
 
 def quorum_until(core: Core, leader: Leader) -> Instant:
-    promised = promised_until({**leader.promises, core.me: FOREVER}, core.configuration)
-    return max(leader.elected_at + core.settings.window, promised)
+    """Every door asks for it: it is counted anew only after a promise or the configuration changed."""
+    if leader.counted_by is not core.configuration:
+        leader.counted_by = core.configuration
+        promised = promised_until({**leader.promises, core.me: FOREVER}, core.configuration)
+        leader.quorum_until = max(leader.elected_at + core.settings.window, promised)
+    return leader.quorum_until
 
 
 def step_down_if_over(core: Core, now: Instant) -> None:

@@ -63,6 +63,9 @@ class Output(msgspec.Struct, frozen=True):
     failed_reads: tuple[FailedRead, ...] = ()
 
 
+NO_OUTPUT = Output()
+
+
 class Standing(msgspec.Struct, frozen=True):
     """Who leads, as this node sees it. Two are equal exactly when nothing about it changed."""
 

@@ -109,7 +109,7 @@ def commit_if_held(core: Core, now: Instant) -> None:
     """Advance the commit index to what a majority holds. Entries of older terms are never counted, only carried along
     by one of this term: a later leader could still overwrite them, wherever they are (§5.4.2, figure 8)."""
     leader = core.role
-    if not isinstance(leader, Leader):
+    if not isinstance(leader, Leader) or core.commit == core.log.last_index:
         return
     held = {peer: progress.match for peer, progress in leader.progress.items()}
     index = committed_index({**held, core.me: core.log.stable}, core.configuration)

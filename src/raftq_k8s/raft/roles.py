@@ -3,9 +3,10 @@
 from collections import deque
 from typing import TypeAlias
 
+from raftq_k8s.raft.configuration import Configuration
 from raftq_k8s.raft.pending_reads import PendingRead
 from raftq_k8s.raft.progress import Progress
-from raftq_k8s.raft.quorum import FOREVER
+from raftq_k8s.raft.quorum import FOREVER, NEVER
 from raftq_k8s.raft.types import NO_TRANSFER, Index, Instant, MemberId, TransferId
 
 
@@ -47,6 +48,7 @@ class Transfer:
 
 class Leader:
     __slots__ = (
+        "counted_by",
         "elected_at",
         "first_index",
         "heard",
@@ -57,6 +59,7 @@ class Leader:
         "next_round_at",
         "progress",
         "promises",
+        "quorum_until",
         "reads",
         "round",
         "rounds",
@@ -77,6 +80,10 @@ class Leader:
         """When a round is due because followers have not heard of a commit."""
         self.promises: dict[MemberId, Instant] = {}
         """Until when each peer surely elects nobody else, unless this leader hands over to it."""
+        self.counted_by: Configuration | None = None
+        """Whose majorities `quorum_until` was counted with; none since a promise changed."""
+        self.quorum_until: Instant = NEVER
+        """What `lease.quorum_until` counted last, and is to be asked of it alone."""
         self.lease_promises: dict[MemberId, Instant] = {}
         """The same, whatever becomes of transfers: of rounds sent after the last one ended."""
         self.lease_rounds_after = 0
