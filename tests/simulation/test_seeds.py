@@ -36,3 +36,4 @@ def test_a_calm_cluster_elects_once_and_serves_all() -> None:
     assert result.elections == 1
     assert result.commits > 50
     assert result.lease_reads > 20
+    assert result.reads > 20

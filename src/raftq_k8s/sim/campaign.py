@@ -46,6 +46,7 @@ class Summary:
         self.steps = 0
         self.elections = 0
         self.commits = 0
+        self.reads = 0
         self.lease_reads = 0
         self.faults: dict[str, int] = {}
         self.violating: list[Result] = []
@@ -56,6 +57,7 @@ class Summary:
         self.steps += result.steps
         self.elections += result.elections
         self.commits += result.commits
+        self.reads += result.reads
         self.lease_reads += result.lease_reads
         for kind, times in result.faults.items():
             self.faults[kind] = self.faults.get(kind, 0) + times

@@ -1,23 +1,25 @@
 """Callers that put, delete and read, on any node, and remember when they asked and what they heard.
 
 A caller waits for its answer, or until its node dies or stays silent for too long: then it does not know. It never
-repeats a command whose fate it does not know; one that was refused it may repeat, for that provably did nothing. Reads
-are those that the core calls sound without asking anybody: on an established leader, within its lease, of everything
-that it calls committed.
+repeats a command whose fate it does not know; one that was refused it may repeat, for that provably did nothing. How
+they read is `readers.py`.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from raftq_k8s.node.forwarding import Outcome, Refused, Unknown
 from raftq_k8s.node.submissions import Token
-from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.types import Instant, Milliseconds
 from raftq_k8s.sim.dice import Dice
 from raftq_k8s.sim.events import Events
-from raftq_k8s.sim.invariants import EXACTLY_ONCE, LINEARIZABILITY, Invariants, Violation, lease_end
-from raftq_k8s.sim.linearizability import FOREVER, Kind, Operation, is_linearizable
+from raftq_k8s.sim.history import History
+from raftq_k8s.sim.invariants import Invariants
+from raftq_k8s.sim.linearizability import Kind, Operation
+from raftq_k8s.sim.readers import Readers
+from raftq_k8s.sim.violation import EXACTLY_ONCE, Violation
 from raftq_k8s.state.commands import Applied, Put, encode
 
 if TYPE_CHECKING:
@@ -51,10 +53,9 @@ class Client:
 class Clients:
     def __init__(self, events: Events, invariants: Invariants, machines: "list[Machine]", keys: int) -> None:
         self.stopped = False
-        self.lease_reads = 0
+        self.history = History(invariants, keys)
+        self.readers = Readers(events, self.history)
         self._events, self._invariants, self._machines = events, invariants, machines
-        self._keys = [f"key{number}" for number in range(keys)]
-        self._history: dict[str, list[Operation]] = {key: [] for key in self._keys}
         self._open: dict[Token, Call] = {}
         self._tokens = 0
 
@@ -65,14 +66,18 @@ class Clients:
         if self.stopped:
             return
         dice = client.dice
-        key = dice.one_of(self._keys)
-        if dice.chance(0.3):
-            self._read(key)
-            self.begin(client)
-            return
+        key = dice.one_of(self.history.keys)
         machine = dice.one_of(self._machines)
+        reads = dice.chance(0.3)
+        if reads:
+            for each in self._machines:
+                if each.leads:
+                    self.readers.lease_read(key, each)
         if not machine.up:
             self.begin(client)
+            return
+        if reads:
+            self.readers.ask(key, machine, dice, partial(self.begin, client))
             return
         for waits in [True] + [False] * (dice.one_of(BURSTS) - 1):
             self._write(client, key, machine, waits)
@@ -88,7 +93,7 @@ class Clients:
             command = msgspec.msgpack.encode(["delete", key, value])
             operation = Operation(Kind.DELETE, None, self._events.now, command)
         operation.let_go = not waits
-        self._history[key].append(operation)
+        self.history.add(key, operation)
         self._call(client, operation, machine)
 
     def _call(self, client: Client, operation: Operation, machine: "Machine") -> None:
@@ -99,20 +104,6 @@ class Clients:
         self._invariants.attempts[operation.command] = "open"
         self._events.after(GIVES_UP, self._give_up, token)
         machine.submit(token, operation.command, patience)
-
-    def _read(self, key: str) -> None:
-        for machine in self._machines:
-            core = machine.core
-            if core is None or machine.frozen or not isinstance(core.role, Leader):
-                continue
-            current = core.commit >= core.role.first_index and core.applied == core.commit
-            if current and lease_end(machine) > self._events.now:
-                held = machine.document.get(key)
-                operation = Operation(Kind.GET, None if held is None else held[0], self._events.now, b"")
-                operation.returned = self._events.now
-                operation.likely_place = core.applied
-                self._history[key].append(operation)
-                self.lease_reads += 1
 
     # ---------------------------------------------------------------------------------------------------------- answers
 
@@ -146,6 +137,7 @@ class Clients:
 
     def crashed(self, machine: "Machine") -> None:
         """Whoever waited for an answer of that process will not get it."""
+        self.readers.crashed(machine)
         for token, call in list(self._open.items()):
             if call.machine is machine:
                 del self._open[token]
@@ -162,17 +154,7 @@ class Clients:
     # -------------------------------------------------------------------------------------------------------- reckoning
 
     def everybody_was_answered(self) -> None:
+        self.readers.everybody_was_answered()
         for call in self._open.values():
-            if call.deadline < self._events.now and not call.machine.frozen:
+            if call.machine.had_time_since(call.deadline):
                 raise Violation(EXACTLY_ONCE, f"{call.client.name} was never answered by {call.machine.name}")
-
-    def check_histories(self) -> None:
-        for key, operations in self._history.items():
-            if is_linearizable([operation for operation in operations if self._counts(operation)]) is False:
-                raise Violation(LINEARIZABILITY, f"no order explains what was done to {key}")
-
-    def _counts(self, operation: Operation) -> bool:
-        """Of those whose fate their caller does not know, only what the log holds can have had an effect."""
-        place = self._invariants.took_effect(operation.command)
-        operation.likely_place = operation.likely_place if place is None else place
-        return operation.returned != FOREVER or place is not None

@@ -9,9 +9,10 @@ from raftq_k8s.sim.clients import Client, Clients
 from raftq_k8s.sim.dice import Dice
 from raftq_k8s.sim.events import Events
 from raftq_k8s.sim.faults import Fault, Plan
-from raftq_k8s.sim.invariants import LIVENESS, NO_EXCEPTION, STATE_MACHINE_SAFETY, Invariants, Violation
+from raftq_k8s.sim.invariants import Invariants
 from raftq_k8s.sim.machine import Machine
 from raftq_k8s.sim.network import SILENCE, Network, Weather
+from raftq_k8s.sim.violation import LIVENESS, NO_EXCEPTION, STATE_MACHINE_SAFETY, Violation
 
 ELECTION_TIMES = 10
 """Maximum ones, within which a leader must be found once the faults are over."""
@@ -36,6 +37,8 @@ class Result(msgspec.Struct, frozen=True):
     steps: int
     elections: int
     commits: int
+    reads: int
+    """By read index, on any node."""
     lease_reads: int
     faults: dict[str, int]
     trace: int
@@ -95,7 +98,8 @@ class Cluster:
             steps=self.events.steps,
             elections=len(self.invariants.leader_of),
             commits=len(self.invariants.committed),
-            lease_reads=self.clients.lease_reads,
+            reads=self.clients.readers.answered,
+            lease_reads=self.clients.readers.leased,
             faults=self.faults_seen,
             trace=self.invariants.trace,
         )
@@ -116,7 +120,7 @@ class Cluster:
         self._heal()
         self._all_becomes_well()
         self.clients.everybody_was_answered()
-        self.clients.check_histories()
+        self.clients.history.check()
 
     # ------------------------------------------------------------------------------------------------------- the faults
 
@@ -165,6 +169,12 @@ class Cluster:
                 core = machine.core
                 if core is not None:
                     machine.observe_term(Term(core.term + int(fault.amount)))
+            case "transfer":
+                for each in self.machines:
+                    if each.leads and fault.amount:
+                        each.hand_over()
+                    elif each.leads:
+                        each.transfer(machine.name)
             case _:
                 pass
 

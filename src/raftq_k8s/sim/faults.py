@@ -59,6 +59,7 @@ KINDS = {
     "wipe": "a volume is lost; its member is refused from then on",
     "corrupt": "a volume is damaged beyond opening",
     "observe-term": "a member sees a higher term outside",
+    "transfer": "whoever leads hands over: to that member, or (amount 1) to whom it thinks best, as before it stops",
 }
 
 _USUAL_PER_MINUTE = {
@@ -187,6 +188,8 @@ def _fault(kind: str, at: Instant, size: int, dice: Dice) -> Fault:
             return Fault(kind, at, _while(dice), node, amount=dice.one_of((5.0, 50.0, 400.0)))
         case "full-disk":
             return Fault(kind, at, _while(dice), node)
+        case "transfer":
+            return Fault(kind, at, 0.0, node, amount=float(dice.chance(0.3)))
         case "observe-term":
             return Fault(kind, at, 0.0, node, amount=float(dice.one_of((1, 1, 2, 50))))
         case _:

@@ -6,42 +6,65 @@ is. An omniscient observer is allowed what no node is: it reads every disk, and 
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from raftq_k8s.node.forwarding import Outcome, Refused
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.lease import lease_until, quorum_until
-from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryKind, VoteRequest, VoteResponse
+from raftq_k8s.raft.messages import (
+    AppendEntries,
+    AppendResponse,
+    Entry,
+    EntryKind,
+    TimeoutNow,
+    VoteRequest,
+    VoteResponse,
+)
 from raftq_k8s.raft.persistence import Write
 from raftq_k8s.raft.quorum import NEVER
 from raftq_k8s.raft.roles import Leader, Role
-from raftq_k8s.raft.types import NO_INDEX, NO_TERM, Index, Instant, MemberId, Term
+from raftq_k8s.raft.types import (
+    NO_INDEX,
+    NO_TERM,
+    NO_TRANSFER,
+    Index,
+    Instant,
+    MemberId,
+    Milliseconds,
+    Term,
+    TransferId,
+)
 from raftq_k8s.sim.events import Events
+from raftq_k8s.sim.transfers import Transfers
+from raftq_k8s.sim.violation import (
+    DURABLE_BEFORE_REPLY,
+    ELECTION_SAFETY,
+    EXACTLY_ONCE,
+    LEADER_APPEND_ONLY,
+    LEADER_COMPLETENESS,
+    LOG_MATCHING,
+    ONE_LEASE_HOLDER,
+    STATE_MACHINE_SAFETY,
+    Violation,
+)
 from raftq_k8s.state.commands import Applied, Result
 from raftq_k8s.state.document import Document
 
 if TYPE_CHECKING:
     from raftq_k8s.sim.machine import Machine
 
-ELECTION_SAFETY = "1 election safety"
-LEADER_APPEND_ONLY = "2 leader append-only"
-LOG_MATCHING = "3 log matching"
-LEADER_COMPLETENESS = "4 leader completeness"
-STATE_MACHINE_SAFETY = "5 state-machine safety"
-DURABLE_BEFORE_REPLY = "6 durable before reply"
-LINEARIZABILITY = "7 linearizability"
-EXACTLY_ONCE = "9 exactly once"
-ONE_LEASE_HOLDER = "10 one lease holder"
-LIVENESS = "11 liveness"
-NO_EXCEPTION = "no exception"
+
+class Promise(NamedTuple):
+    """For how long yet a machine elects nobody, as it stands at one moment."""
+
+    left: Milliseconds
+    all_left: Milliseconds
+    """Not even somebody to whom a leader hands over."""
+    refused_transfer: tuple[Term, TransferId]
 
 
-class Violation(Exception):
-    def __init__(self, invariant: str, what: str) -> None:
-        super().__init__(f"{invariant}: {what}")
-        self.invariant = invariant
-        self.what = what
+NOTHING_PROMISED = Promise(NEVER, NEVER, (NO_TERM, NO_TRANSFER))
 
 
 class Seen:
@@ -55,8 +78,11 @@ class Seen:
         "led_to",
         "log",
         "name",
+        "promised_all_until",
         "promised_until",
+        "refused_transfer",
         "role",
+        "stood",
         "term",
         "vote",
         "wrote_as",
@@ -68,11 +94,17 @@ class Seen:
         """Its log as its writes tell it."""
         self.promised_until: Instant = NEVER
         """Until when, on its clock, it elects nobody, by all that it ever acknowledged: a restart changes nothing."""
+        self.promised_all_until: Instant = NEVER
+        """Until when not even somebody to whom a leader hands over: by what it acknowledged before its last start."""
+        self.refused_transfer: tuple[Term, TransferId] = (NO_TERM, NO_TRANSFER)
+        """The last transfer that it acknowledged to be given up, in this life."""
         self.forget()
 
     def forget(self) -> None:
         self.term = NO_TERM
         self.vote: MemberId | None = None
+        self.stood = (NO_TERM, NOTHING_PROMISED)
+        """In which term it voted for itself last, and what it had promised by then."""
         self.commit = NO_INDEX
         self.role: Role | None = None
         self.wrote_as: Role | None = None
@@ -103,11 +135,14 @@ class Invariants:
         self._established_term = NO_TERM
         self._votes: dict[tuple[MemberId, int, Term], MemberId] = {}
         """Of each voter (and volume) in each term."""
+        self._transfers = Transfers()
 
     # ---------------------------------------------------------------------------------------------------- a node's life
 
     def started(self, machine: "Machine") -> None:
         machine.seen.forget()
+        machine.seen.promised_all_until = machine.seen.promised_until
+        machine.seen.refused_transfer = (NO_TERM, NO_TRANSFER)
         machine.seen.term, machine.seen.vote = machine.disk.hard_state.term, machine.disk.hard_state.vote
         machine.seen.log = list(machine.disk.entries)
         core = machine.core
@@ -137,9 +172,10 @@ class Invariants:
             if seen.vote is not None:
                 raise Violation(ELECTION_SAFETY, f"{seen.name} voted for {seen.vote} in {term}, now for {core.vote}")
             seen.vote = core.vote
-            if core.vote not in (None, machine.name) and machine.clock < seen.promised_until:
-                left = seen.promised_until - machine.clock
-                raise Violation(ONE_LEASE_HOLDER, f"{seen.name} votes in {term} and promised not to for {left:.1f} ms")
+            if core.vote == machine.name:
+                seen.stood = (term, self._promise(machine))
+            elif core.vote is not None:
+                self._keeps_its_promise(machine, term, core.vote, self._promise(machine))
         if commit != seen.commit:
             self._committed_by(machine, core, seen)
         if role is not seen.role:
@@ -150,6 +186,21 @@ class Invariants:
                 self._elected(machine, core, seen)
         if type(role) is Leader:
             self._led(machine, core, role, seen)
+
+    def _promise(self, machine: "Machine") -> Promise:
+        seen, now = machine.seen, machine.clock
+        return Promise(seen.promised_until - now, seen.promised_all_until - now, seen.refused_transfer)
+
+    def _keeps_its_promise(self, machine: "Machine", term: Term, candidate: MemberId, promise: Promise) -> None:
+        """No vote within a window, but for whom a leader chose to follow it and has not given up since."""
+        transfer = self._transfers.forced.get((term, candidate))
+        passes = transfer is not None and (term - 1, transfer) > promise.refused_transfer
+        left = promise.all_left if passes else promise.left
+        if left > 0:
+            raise Violation(
+                ONE_LEASE_HOLDER,
+                f"{machine.name} votes for {candidate} in {term} and promised not to for {left:.1f} ms",
+            )
 
     def _elected(self, machine: "Machine", core: Core, seen: Seen) -> None:
         self._leads(core.term, machine.name)
@@ -304,13 +355,18 @@ class Invariants:
         for message in messages:
             match message:
                 case AppendEntries():
+                    self._transfers.given_up(message)
                     self._leads(message.term, machine.name)
                     if message.term > synced:
                         raise Violation(DURABLE_BEFORE_REPLY, f"{machine.name} leads {message.term}, synced {synced}")
                 case AppendResponse():
                     self._acknowledges(machine, message, synced)
                 case VoteRequest(pre_vote=False):
+                    self._transfers.forces(message)
                     self._votes_for(machine, message.term, machine.name)
+                    self._stands(machine, message.term)
+                case TimeoutNow():
+                    self._transfers.told(message)
                 case VoteResponse(pre_vote=False, granted=True):
                     self._votes_for(machine, message.term, message.destination)
                 case VoteResponse(granted=False):
@@ -318,6 +374,12 @@ class Invariants:
                         raise Violation(DURABLE_BEFORE_REPLY, f"{machine.name} is in {message.term}, synced {synced}")
                 case _:
                     pass
+
+    def _stands(self, machine: "Machine", term: Term) -> None:
+        """By now it is known whether a leader told it to; what counts is what it had promised when it decided that."""
+        decided_in, promise = machine.seen.stood
+        if decided_in == term:
+            self._keeps_its_promise(machine, term, machine.name, promise)
 
     def _votes_for(self, machine: "Machine", term: Term, candidate: MemberId) -> None:
         hard_state = machine.disk.hard_state
@@ -345,6 +407,8 @@ class Invariants:
         core = machine.core
         if core is not None and core.refuse_until > machine.seen.promised_until:
             machine.seen.promised_until = core.refuse_until
+        if over := self._transfers.known_to_be_over(response):
+            machine.seen.refused_transfer = max(machine.seen.refused_transfer, (response.term, over))
         if not response.success or response.term < synced:
             return
         term = core.log.term_at(response.index) if core is not None and core.term == response.term else None

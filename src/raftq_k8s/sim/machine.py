@@ -7,16 +7,17 @@ is looked at before the time is, and some after.
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from raftq_k8s.node.driver import Actions, Driver, Node, Written
-from raftq_k8s.node.forwarding import Outcome
 from raftq_k8s.node.submissions import Submission, Token
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.birth import BirthRule
-from raftq_k8s.raft.consensus import Consensus
+from raftq_k8s.raft.consensus import Consensus, NotLeader, TransferRefused
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.membership import Hello, Identity
+from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import BootId, ClusterId, Instant, MemberId, Milliseconds, Term
 from raftq_k8s.sim.dice import Dice
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from raftq_k8s.sim.clients import Clients
 
 LARGEST_COMMAND = 10_000
+LONGEST_PATIENCE: Milliseconds = 6000.0
+"""Within that every process has answered whoever asked it, if it ran at all."""
 START_AGAIN: Milliseconds = 700.0
 
 
@@ -53,6 +56,7 @@ class Machine:
         self.up = False
         self.frozen = False
         self.naps = 0
+        self._thawed_at: Instant = 0.0
         self.seen = Seen(name)
         self.driver: Driver
         self.document: ObservedDocument
@@ -139,6 +143,7 @@ class Machine:
         if not (self.up and self.frozen and self.naps == nap):
             return
         self.frozen = False
+        self._thawed_at = self._events.now
         waiting, self._waiting = self._waiting, []
         before = self._dice.below(len(waiting) + 1) if self._dice.chance(0.5) else len(waiting)
         for number, (event, arguments) in enumerate(waiting):
@@ -148,6 +153,11 @@ class Machine:
             self._invariants.look(self)
         self._timer_at = math.inf
         self._turn()
+
+    def had_time_since(self, instant: Instant) -> bool:
+        """Whether it could do by now what was due then. What comes to a process that stands still waits for its thaw,
+        and all its time begins there."""
+        return not self.frozen and max(instant, self._thawed_at + LONGEST_PATIENCE) < self._events.now
 
     # ----------------------------------------------------------------------------------------------- what happens to it
 
@@ -175,6 +185,31 @@ class Machine:
 
     def _submit(self, token: Token, command: bytes, patience: Milliseconds, now: Instant) -> None:
         self.driver.submit([Submission(token, command, now + patience)])
+
+    def read(self, token: Token, patience: Milliseconds) -> None:
+        self._happen(self._read, token, patience)
+
+    def _read(self, token: Token, patience: Milliseconds, now: Instant) -> None:
+        self.driver.read(token, now + patience)
+
+    def leased_read(self) -> bool:
+        """Whether this process would answer a read at this moment, by its lease alone."""
+        consensus = self.consensus
+        if consensus is None or self.frozen:
+            return False
+        index = consensus.leased_read(self.clock)
+        self._turn()
+        return index is not None and consensus.applied_index >= index
+
+    def transfer(self, target: MemberId) -> None:
+        self._happen(self._transfer, target)
+
+    def _transfer(self, target: MemberId, now: Instant) -> None:
+        with suppress(NotLeader, TransferRefused):
+            self.driver.transfer(target, now)
+
+    def hand_over(self) -> None:
+        self._happen(self.driver.hand_over)
 
     def written(self, life: int, written: Written) -> None:
         if life == self.life:
@@ -225,10 +260,9 @@ class Machine:
         for verdict in actions.greetings:
             self._network.verdict(self, verdict)
         for token, outcome in actions.resolved:
-            self._resolved(token, outcome)
-
-    def _resolved(self, token: Token, outcome: Outcome) -> None:
-        self.clients.resolved(self, token, outcome)
+            self.clients.resolved(self, token, outcome)
+        for token, read in actions.reads:
+            self.clients.readers.resolved(self, token, read)
 
     # --------------------------------------------------------------------------------------------------------- readings
 
@@ -239,6 +273,11 @@ class Machine:
             return None
         phase = self.driver._phase
         return phase._core if type(phase) is Consensus else None
+
+    @property
+    def leads(self) -> bool:
+        core = self.core
+        return core is not None and type(core.role) is Leader
 
     @property
     def consensus(self) -> Consensus | None:
