@@ -9,7 +9,7 @@ import msgspec
 
 from raftq_k8s.api.answers import Answer
 from raftq_k8s.node.errors import NoLeader, NotLeader, OutcomeUnknown, Overloaded, TooLarge
-from raftq_k8s.state.commands import NotAnObject, TooBig
+from raftq_k8s.state.commands import NotAnObject, NotAsExpected, TooBig
 
 PROBLEM = b"application/problem+json"
 RETRY_AFTER = b"Retry-After: 1\r\n"
@@ -93,13 +93,16 @@ def refused_by_node(error: NoLeader | NotLeader | Overloaded | TooLarge | Outcom
             return Problem(504, "outcome-unknown", "Outcome unknown", detail, members={"outcome": "unknown"})
 
 
-def refused_by_document(result: NotAnObject | TooBig) -> Problem:
+def refused_by_document(result: NotAnObject | TooBig | NotAsExpected) -> Problem:
     match result:
         case NotAnObject(revision):
             return document_is_no_object({"revision": revision})
         case TooBig(revision, limit_bytes):
             detail = f"the document would be longer than {limit_bytes} bytes; nothing changed"
             return Problem(507, "document-full", "Document full", detail, members={"revision": revision})
+        case NotAsExpected(revision, found):
+            detail = f"the key's revision is {found} by now; nothing changed" if found else "there is no such key"
+            return Problem(412, "not-as-expected", "Not as expected", detail, members={"revision": revision})
 
 
 def document_is_no_object(members: dict[str, object] | None = None) -> Problem:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from raftq_k8s.node.status import NodeStatus
 from raftq_k8s.raft.output import Standing
-from raftq_k8s.state.commands import Command, Result
+from raftq_k8s.state.commands import DocumentCommand, DocumentResult
 from raftq_k8s.state.document import Document
 
 
@@ -23,7 +23,7 @@ class Node(Protocol):
 
     def standing(self) -> Standing: ...
 
-    async def submit(self, command: Command, timeout_s: float) -> Result: ...
+    async def submit(self, command: DocumentCommand, timeout_s: float) -> DocumentResult: ...
 
 
 class LabelView(Protocol):

@@ -1,7 +1,7 @@
 """One node as a pure machine: it decides in which order things are persisted, sent, applied and answered.
 
 It takes no part while it belongs to no cluster (*unborn*): then it only greets, until a birth record is decided or
-adopted and synced; from there on it is a *member* and drives the consensus core and the document. Whoever runs it
+adopted and synced; from there on it is a *member* and drives the consensus core and the state machine. Whoever runs it
 (asyncio in `runtime.py`, a simulator elsewhere) calls a door when something happened, and then carries out
 `next_actions` until there are none: first the write is handed to the volume, then the messages leave, and what was
 committed is applied when the next actions are asked for. Nothing is resolved that is not committed and applied here.
@@ -39,7 +39,7 @@ from raftq_k8s.raft.types import (
     Milliseconds,
     Term,
 )
-from raftq_k8s.state.document import Document
+from raftq_k8s.state.machine import StateMachine
 
 PROTOCOL = 1
 """The only version of the protocol that this release speaks."""
@@ -128,7 +128,7 @@ class _Unborn:
 
 
 class Driver:
-    def __init__(self, node: Node, document: Document, connected: Callable[[MemberId], bool], now: Instant) -> None:
+    def __init__(self, node: Node, state: StateMachine, connected: Callable[[MemberId], bool], now: Instant) -> None:
         """`connected`: whether a message to that peer has a connection to leave by, right now."""
         restored = node.restored
         cluster = restored.birth.cluster if restored.birth is not None else None
@@ -136,7 +136,7 @@ class Driver:
         self.standing = NOBODY
         self.caught_up = False
         self._node = node
-        self._document = document
+        self._state = state
         self._connected = connected
         self._record: BirthRecord | None = restored.birth
         self._submissions = Submissions(restored.member, node.largest_command, first_ticket=node.seed % (1 << 31) << 20)
@@ -310,7 +310,7 @@ class Driver:
             return
         for entry in committed:
             command = entry.kind == EntryKind.COMMAND
-            result = self._document.apply(entry.index, entry.command) if command else None
+            result = self._state.apply(entry.index, entry.command) if command else None
             self._submissions.committed(entry.index, entry.term, result)
         self._applied_index, self._applied_term = committed[-1].index, committed[-1].term
         assert isinstance(self._phase, Consensus)

@@ -26,6 +26,24 @@ class OutcomeUnknown(Exception):
     """The command left, and its fate is not known: it may take effect, or never. Read before you repeat it."""
 
 
+class TooManySessions(Exception):
+    """As many sessions are open as the state keeps. Nothing was done: close one, or try again when one has expired."""
+
+
+class SessionExpired(Exception):
+    """The session was closed, or lay idle for too long, or never was. This time nothing was done; whether an earlier
+    try of the command did something is not known any more: read, then open a session anew."""
+
+
+class ReplyForgotten(Exception):
+    """The session has answered too many later sequences. This time nothing was done; whether an earlier try of the
+    command did something is not known any more: read before you go on."""
+
+
+class SequenceReused(Exception):
+    """Another command had this sequence in this session. Nothing was done: number commands upwards."""
+
+
 class NotYet(Exception):
     """A part of the contract that a later release fills. Nothing was done."""
 

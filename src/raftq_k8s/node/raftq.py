@@ -8,7 +8,7 @@ application's events.
 import asyncio
 import logging
 import secrets
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -27,9 +27,20 @@ from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.persistence import Restored
 from raftq_k8s.raft.types import NO_INDEX, NO_TERM, BootId, ClusterId, MemberId, Term
 from raftq_k8s.state import commands
-from raftq_k8s.state.commands import Command, Replace, Result, TooBig
+from raftq_k8s.state.commands import (
+    CloseSession,
+    DocumentCommand,
+    DocumentResult,
+    InSession,
+    OpenSession,
+    Replace,
+    SessionClosed,
+    SessionOpened,
+    TooBig,
+)
 from raftq_k8s.state.document import Document
 from raftq_k8s.state.json_text import NotJson, document_text
+from raftq_k8s.state.machine import StateMachine
 from raftq_k8s.storage.volume import Volume
 
 _REPLICATION_PATIENCE = 10
@@ -77,8 +88,7 @@ class Raftq:
                 "a node needs stable storage: pass volume=SqliteVolume(directory, member) of raftq_k8s.storage.sqlite, "
                 "or MemoryVolume(member) of raftq_k8s.storage.memory for a trial that may forget everything"
             )
-        self.document = Document()
-        """The applied state, to read."""
+        self._state = StateMachine()
         self._options = options
         self._volume = volume
         self._birth = birth
@@ -173,10 +183,30 @@ class Raftq:
         """The latest that differs from `seen`: now, or as soon as one does."""
         return await self._running().next_standing(seen)
 
-    async def submit(self, command: Command, timeout_s: float) -> Result:
+    @property
+    def document(self) -> Document:
+        """As far as this node has applied the log, to read."""
+        return self._state.document
+
+    @overload
+    async def submit(self, command: DocumentCommand | InSession, timeout_s: float) -> DocumentResult: ...
+
+    @overload
+    async def submit(self, command: OpenSession, timeout_s: float) -> SessionOpened: ...
+
+    @overload
+    async def submit(self, command: CloseSession, timeout_s: float) -> SessionClosed: ...
+
+    async def submit(
+        self, command: DocumentCommand | InSession | OpenSession | CloseSession, timeout_s: float
+    ) -> DocumentResult | SessionOpened | SessionClosed:
         """Have a command committed, by whoever leads, and return what it did. Values have passed `state/json_text.py`.
 
-        Raises `NoLeader`, `Overloaded`, `TooLarge` or `OutcomeUnknown`; after all but the last, nothing was done.
+        Raises `NoLeader`, `Overloaded`, `TooLarge` or `OutcomeUnknown`; after all but the last, nothing was done. After
+        `OutcomeUnknown` an `InSession` may be submitted again as it is, on any node: it takes effect once.
+
+        Raises `TooManySessions`, `SessionExpired`, `ReplyForgotten` or `SequenceReused` for what the state says of a
+        session; what each means for an earlier try, its own words say.
         """
         return await self._running().submit(commands.encode(command), timeout_s)
 
@@ -233,7 +263,7 @@ class Raftq:
             http_address=self._http_address,
             largest_command=self._sizing.largest_command,
         )
-        driver = Driver(given, self.document, self._transport.connected, self._clock())
+        driver = Driver(given, self._state, self._transport.connected, self._clock())
         return Runtime(driver, self._volume, self._transport, self, self.failure, self._clock)
 
     async def _stop(self) -> None:

@@ -30,10 +30,12 @@ from raftq_k8s.node.transport import Transport, Wire
 from raftq_k8s.raft.membership import Hello, Identity, Refusal
 from raftq_k8s.raft.output import Accepted, Standing
 from raftq_k8s.raft.types import Instant, MemberId, Term
-from raftq_k8s.state.commands import Result
+from raftq_k8s.state import commands
+from raftq_k8s.state.commands import DocumentResult, SessionClosed, SessionOpened
 from raftq_k8s.storage.volume import Volume
 
 Clock: TypeAlias = Callable[[], Instant]
+Answer: TypeAlias = DocumentResult | SessionOpened | SessionClosed
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
@@ -119,7 +121,7 @@ class Runtime:
 
     # ------------------------------------------------------------------------------------------- what callers ask for
 
-    async def submit(self, command: bytes, timeout_s: float) -> Result:
+    async def submit(self, command: bytes, timeout_s: float) -> Answer:
         if self._stopped:
             raise errors.NotStarted("this node was stopped")
         token = Token(next(self._tokens))
@@ -127,7 +129,7 @@ class Runtime:
         self._callers[token] = future
         self._submitted.append(Submission(token, command, self._clock() + timeout_s * 1000.0))
         self._schedule_turn()
-        return _result(await future)
+        return _answer(await future)
 
     async def read(self, timeout_s: float) -> None:
         """Ends when this node's state reflects everything that was acknowledged anywhere before this call: read it
@@ -308,7 +310,7 @@ def _end(future: "asyncio.Future[_T]", value: _T) -> None:
         future.set_result(value)
 
 
-def _result(outcome: Outcome) -> Result:
+def _answer(outcome: Outcome) -> Answer:
     match outcome:
         case Refused("overloaded"):
             raise errors.Overloaded("too many commands are waiting already; try again later")
@@ -320,5 +322,15 @@ def _result(outcome: Outcome) -> Result:
             raise errors.NoLeader("nobody leads, or whoever leads cannot be reached; nothing was done, try again")
         case Unknown():
             raise errors.OutcomeUnknown("the command left, but no answer came: read before you repeat it")
+        case commands.TooManySessions(limit):
+            raise errors.TooManySessions(f"{limit} sessions are open, and none was closed or expired yet")
+        case commands.NoSuchSession(session):
+            raise errors.SessionExpired(f"there is no session {session}: it expired, was closed, or never was opened")
+        case commands.ReplyForgotten(oldest):
+            raise errors.ReplyForgotten(f"replies are kept from sequence {oldest} on; read before you go on")
+        case commands.SequenceReused(sequence):
+            raise errors.SequenceReused(f"another command had the sequence {sequence} before")
+        case commands.Elapsed():
+            raise errors.BadMessage("the time of the log is told by leaders alone")
         case _:
             return outcome

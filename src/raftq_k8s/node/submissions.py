@@ -17,7 +17,7 @@ import msgspec
 from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused, Unknown
 from raftq_k8s.raft.types import Index, Instant, MemberId, Term
 from raftq_k8s.state import commands, json_text
-from raftq_k8s.state.commands import Applied
+from raftq_k8s.state.commands import Applied, DocumentCommand, SessionClosed, SessionOpened
 
 UNDECIDED_LIMIT = 8192
 """Commands that wait, travel or stand in the log uncommitted; beyond it callers are told `Overloaded`."""
@@ -252,20 +252,32 @@ def _malformed(command: bytes) -> Refused | None:
     """A command is looked at before it enters the log, whoever made it: in there, it could end every member."""
     try:
         match commands.decode(command):
-            case commands.Put(value=text):
-                stored = json_text.value_text(text)
-            case commands.Replace(document=text):
-                stored = json_text.document_text(text)
-            case commands.Delete():
-                return None
+            case commands.InSession() as carrier:
+                possible = _is_storable(commands.decode_nested(carrier))
+            case commands.OpenSession() | commands.CloseSession():
+                possible = True
+            case commands.Elapse():
+                possible = False  # time is told by the leader's own driver
+            case decoded:
+                possible = _is_storable(decoded)
     except (msgspec.DecodeError, json_text.NotJson):
-        return Refused("malformed")
-    return None if stored == text else Refused("malformed")
+        possible = False
+    return None if possible else Refused("malformed")
+
+
+def _is_storable(command: DocumentCommand) -> bool:
+    match command:
+        case commands.Put(value=text) | commands.PutIf(value=text):
+            return json_text.value_text(text) == text
+        case commands.Replace(document=text):
+            return json_text.document_text(text) == text
+        case commands.Delete():
+            return True
 
 
 def _count_of(outcome: Outcome) -> str:
     match outcome:
-        case Applied():
+        case Applied() | SessionOpened() | SessionClosed():
             return "applied"
         case Unknown():
             return "unknown"

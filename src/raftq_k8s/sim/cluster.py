@@ -236,7 +236,7 @@ class Cluster:
             raise Violation(LIVENESS, f"nobody serves {ELECTION_TIMES} maximum election times after the faults")
         if not self.events.run_until(self.events.now + ELECTION_TIMES * longest, self._all_agree):
             raise Violation(LIVENESS, f"{ELECTION_TIMES} maximum election times later not all agree: {self._stands()}")
-        texts = {machine.document.whole() for machine in self._healthy}
+        texts = {machine.state.document.whole() for machine in self._healthy}
         if len(texts) != 1:
             raise Violation(STATE_MACHINE_SAFETY, "documents differ though all has been applied everywhere")
 

@@ -4,7 +4,7 @@ Each check looks at what this step changed, at the one node that took it, and co
 is. An omniscient observer is allowed what no node is: it reads every disk, and keeps every commit, leader and answer.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,7 +49,8 @@ from raftq_k8s.sim.violation import (
     Violation,
 )
 from raftq_k8s.state.commands import Applied, Result
-from raftq_k8s.state.document import Document
+from raftq_k8s.state.machine import StateMachine
+from raftq_k8s.state.snapshot import Restoring
 
 if TYPE_CHECKING:
     from raftq_k8s.sim.machine import Machine
@@ -324,6 +325,9 @@ class Invariants:
         elif self._results[position] != result:
             raise Violation(STATE_MACHINE_SAFETY, f"at {index} {name} comes to {result}, not {self._results[position]}")
 
+    def commands_up_to(self, index: Index) -> int:
+        return bisect_right(self._commands, index, key=lambda entry: entry.index)
+
     # ------------------------------------------------------------------------------------------------- writes and sends
 
     def writing(self, machine: "Machine", write: Write) -> None:
@@ -440,8 +444,8 @@ class Invariants:
         return self._place_of.get(command)
 
 
-class ObservedDocument(Document):
-    """The real document; it tells what was applied."""
+class ObservedState(StateMachine):
+    """The real state machine; it tells what was applied."""
 
     def __init__(self, invariants: Invariants, name: MemberId) -> None:
         super().__init__(1 << 20)
@@ -453,6 +457,10 @@ class ObservedDocument(Document):
         self._invariants.applied(self._name, self._applied, index, command, result)
         self._applied += 1
         return result
+
+    def install(self, restoring: Restoring) -> None:
+        super().install(restoring)
+        self._applied = self._invariants.commands_up_to(self.document.applied_index)
 
 
 def lease_end(machine: "Machine") -> Instant:

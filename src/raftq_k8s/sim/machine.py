@@ -23,7 +23,7 @@ from raftq_k8s.raft.types import BootId, ClusterId, Instant, MemberId, Milliseco
 from raftq_k8s.sim.dice import Dice
 from raftq_k8s.sim.disk import Disk
 from raftq_k8s.sim.events import Events
-from raftq_k8s.sim.invariants import Invariants, ObservedDocument, Seen
+from raftq_k8s.sim.invariants import Invariants, ObservedState, Seen
 from raftq_k8s.sim.network import Network
 from raftq_k8s.storage.volume import VolumeUnusable
 
@@ -59,7 +59,7 @@ class Machine:
         self._thawed_at: Instant = 0.0
         self.seen = Seen(name)
         self.driver: Driver
-        self.document: ObservedDocument
+        self.state: ObservedState
         self.clients: Clients
         self._rule = rule
         self._events, self._network, self._invariants, self._dice = events, network, invariants, dice
@@ -102,12 +102,12 @@ class Machine:
         self.up, self.frozen = True, False
         self._waiting.clear()
         self._timer_at = math.inf
-        self.document = ObservedDocument(self._invariants, self.name)
+        self.state = ObservedState(self._invariants, self.name)
         seed = self._dice.below(1 << 48)
         boot = BootId(f"{self.name}-boot{self.life}")
         cluster = ClusterId(f"cluster-of-{self.name}-{self.disk.wiped}")
         node = Node(restored, boot, self._rule, cluster, self.settings, seed, "", LARGEST_COMMAND)
-        self.driver = Driver(node, self.document, self._is_connected, self.clock)
+        self.driver = Driver(node, self.state, self._is_connected, self.clock)
         self._invariants.started(self)
         self._network.started(self)
         self._turn()

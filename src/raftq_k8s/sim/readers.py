@@ -69,10 +69,10 @@ class Readers:
             self._note(key, machine, self._events.now)
 
     def _note(self, key: str, machine: "Machine", asked_at: Instant) -> None:
-        held = machine.document.get(key)
+        held = machine.state.document.get(key)
         operation = Operation(Kind.GET, None if held is None else held[0], asked_at)
         operation.returned = self._events.now
-        operation.likely_place = machine.document.applied_index
+        operation.likely_place = machine.state.document.applied_index
         self._history.add(key, operation)
 
     def everybody_was_answered(self) -> None:

@@ -1,1 +1,2 @@
-"""The state machine that the log drives: a JSON document, in `document.py`; its commands in `commands.py`."""
+"""The state machine that the log drives: a JSON document with revisions in `document.py`, client sessions in
+`sessions.py`, together in `machine.py`; their commands in `commands.py`, all of it as bytes in `snapshot.py`."""

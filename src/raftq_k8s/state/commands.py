@@ -1,8 +1,13 @@
-"""What the log tells the document to do, as bytes in an entry."""
+"""What the log tells the state machine to do, as bytes in an entry, and what comes of it."""
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+LONGEST_ELAPSE = 1 << 32
+"""Milliseconds in one `Elapse`: no sum of them outgrows what an entry can hold."""
 
 
 class Replace(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="replace"):
@@ -18,14 +23,50 @@ class Put(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="put"):
     value: bytes
 
 
+class PutIf(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="put-if"):
+    """As `Put`, if the key's revision is that one when the command is applied; 0: if there is no such key."""
+
+    key: str
+    value: bytes
+    expected: Count
+
+
 class Delete(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="delete"):
     key: str
 
 
-Command: TypeAlias = Replace | Put | Delete
+class OpenSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="open-session"):
+    """The session's id is the index of this command."""
+
+
+class InSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="in-session"):
+    """The encoded `DocumentCommand` takes effect once, however often it comes under that sequence. A client numbers its
+    commands upwards, and may have as many under way at a time as the session keeps replies."""
+
+    session: Count
+    sequence: Count
+    command: bytes
+
+
+class CloseSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="close-session"):
+    """Its client will repeat nothing any more."""
+
+    session: Count
+
+
+class Elapse(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="elapse"):
+    """So many milliseconds have passed on the leader's clock: the only time that the state machine knows. Proposed by
+    leaders themselves, for nobody else."""
+
+    milliseconds: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_ELAPSE)]
+
+
+DocumentCommand: TypeAlias = Replace | Put | PutIf | Delete
+Command: TypeAlias = DocumentCommand | OpenSession | InSession | CloseSession | Elapse
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_document_decoder: msgspec.msgpack.Decoder[DocumentCommand] = msgspec.msgpack.Decoder(DocumentCommand)
 
 
 def encode(command: Command) -> bytes:
@@ -33,9 +74,18 @@ def encode(command: Command) -> bytes:
 
 
 def decode(command: bytes) -> Command:
-    """Raises `msgspec.DecodeError` (or its subclass `ValidationError`) for what no release of ours wrote."""
+    """Raises `msgspec.DecodeError` (or its subclass `ValidationError`) for what no release of ours wrote. What is in an
+    `InSession` is not looked at."""
     try:
         return _decoder.decode(command)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
+
+
+def decode_nested(command: InSession) -> DocumentCommand:
+    """Raises as `decode` does."""
+    try:
+        return _document_decoder.decode(command.command)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
 
@@ -60,4 +110,56 @@ class TooBig(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="too-bi
     limit_bytes: int
 
 
-Result: TypeAlias = Applied | NotAnObject | TooBig
+class NotAsExpected(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="not-as-expected"):
+    """The key's revision was `found` (0: no such key), not the one that a `PutIf` expects. Nothing changed."""
+
+    revision: int
+    found: int
+
+
+class SessionOpened(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="session-opened"):
+    session: int
+
+
+class SessionClosed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="session-closed"):
+    """Closed now, or gone before."""
+
+    session: int
+
+
+class TooManySessions(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="too-many-sessions"):
+    """None was opened: there are so many, and none of them has expired."""
+
+    limit: int
+
+
+class NoSuchSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="no-such-session"):
+    """Never opened, closed, or expired. This time nothing was done; whether an earlier try of the command did something
+    is not known any more."""
+
+    session: int
+
+
+class ReplyForgotten(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="reply-forgotten"):
+    """Replies are kept from sequence `oldest` on. This time nothing was done; whether an earlier try of the command did
+    something is not known any more."""
+
+    oldest: int
+
+
+class SequenceReused(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="sequence-reused"):
+    """Another command had that sequence before. Nothing was done."""
+
+    sequence: int
+
+
+class Elapsed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="elapsed"):
+    """The time of the log, in milliseconds, and how many sessions expired by it."""
+
+    log_time: int
+    expired: int
+
+
+DocumentResult: TypeAlias = Applied | NotAnObject | TooBig | NotAsExpected
+SessionRefusal: TypeAlias = TooManySessions | NoSuchSession | ReplyForgotten | SequenceReused
+Result: TypeAlias = DocumentResult | SessionOpened | SessionClosed | SessionRefusal | Elapsed

@@ -1,4 +1,4 @@
-"""The state machine: one JSON document, driven by the commands of the log.
+"""One JSON document, driven by the commands of the log that `machine.py` reads.
 
 Values stay the bytes they came as. A document that is an object is held key by key, each with its encoded value and
 the index of its last change; any other JSON value is held as one piece. The whole is put together by concatenation,
@@ -8,11 +8,6 @@ outermost braces.
 Everything is decided by the log alone, so that replicas agree to the byte: keys stand in the order of their
 insertion, the size that is bounded is the length of the whole as `whole()` returns it, and the bound has to be the
 same on every member.
-
-A command that cannot be read was written by a newer release, or the log is damaged. To skip it would let replicas of
-different releases drift apart without a sound, so `apply` raises `UnreadableCommand`, and the process has to end.
-Nothing of the command was carried out. The door to the log is where such bytes are stopped, by decoding them before
-they are proposed.
 """
 
 from typing import Final
@@ -20,8 +15,19 @@ from typing import Final
 import msgspec
 
 from raftq_k8s.raft.types import NO_INDEX, Index
-from raftq_k8s.state import commands
-from raftq_k8s.state.commands import Applied, Delete, NotAnObject, Put, Replace, Result, TooBig
+from raftq_k8s.state.commands import (
+    Applied,
+    Delete,
+    DocumentCommand,
+    DocumentResult,
+    NotAnObject,
+    NotAsExpected,
+    Put,
+    PutIf,
+    Replace,
+    TooBig,
+)
+from raftq_k8s.state.keys import Held, Keys
 
 _BRACES = len(b"{}")
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -43,6 +49,15 @@ class UnreadableCommand(Exception):
         self.index = index
 
 
+class DocumentPicture(msgspec.Struct, frozen=True):
+    """A document as it was at one moment. `segments` are its keys in order; `None` where it is no object but `text`."""
+
+    applied_index: Index
+    changed: Index
+    segments: tuple[dict[str, Held], ...] | None
+    text: bytes
+
+
 class Document:
     """Begins as the empty object. `limit_bytes` bounds the length of the whole."""
 
@@ -52,27 +67,23 @@ class Document:
         """The length of what `whole()` returns."""
         self.applied_index: Index = NO_INDEX
         """The last command, whether it changed anything or not. Entries without a command do not count."""
-        self._keys: dict[str, tuple[bytes, int]] | None = {}
+        self._keys: Keys | None = Keys()
         self._text = b""  # the document, where it is no object and `_keys` is None
         self._changed: Index = NO_INDEX
 
-    def apply(self, index: Index, command: bytes) -> Result:
-        """Carry out one command of the log. Raises `UnreadableCommand`, and has then changed nothing."""
-        try:
-            decoded = commands.decode(command)
-        except msgspec.DecodeError as error:
-            raise UnreadableCommand(index, str(error)) from error
-        match decoded:
+    def apply(self, index: Index, command: DocumentCommand) -> DocumentResult:
+        """Raises `UnreadableCommand` for a document that is no JSON, and has then changed nothing."""
+        match command:
             case Put(key, value):
-                result = self._put(index, key, value)
+                return self._put(index, key, value)
+            case PutIf(key, value, expected):
+                return self._put_if(index, key, value, expected)
             case Delete(key):
-                result = self._delete(index, key)
+                return self._delete(index, key)
             case Replace(text):
-                result = self._replace(index, text)
-        self.applied_index = index
-        return result
+                return self._replace(index, text)
 
-    def get(self, key: str) -> tuple[bytes, int] | None:
+    def get(self, key: str) -> Held | None:
         """The encoded value and its revision, or `None`. Raises `DocumentIsNotAnObject`."""
         if self._keys is None:
             raise DocumentIsNotAnObject("the document is not an object, so it has no keys")
@@ -85,38 +96,67 @@ class Document:
         members = [_encode_key(key) + b":" + value for key, (value, _) in self._keys.items()]
         return b"{" + b",".join(members) + b"}", self._changed
 
-    def _put(self, index: Index, key: str, value: bytes) -> Result:
+    def picture(self) -> DocumentPicture:
+        segments = None if self._keys is None else self._keys.freeze()
+        return DocumentPicture(self.applied_index, self._changed, segments, self._text)
+
+    # ---------------------------------------------------------------------------------------------- out of a snapshot
+
+    def restore(self, applied_index: Index, changed: Index, text: bytes | None) -> None:
+        """A blank document becomes that text, or where there is none an object whose keys `restore_key` brings."""
+        self.applied_index, self._changed = applied_index, changed
+        if text is not None:
+            self._keys, self._text, self.size_bytes = None, text, len(text)
+
+    def restore_key(self, key: str, held: Held) -> bool:
+        """One more, in their order. False for one that cannot be there."""
+        if self._keys is None or self._keys.get(key) is not None:
+            return False
+        self.size_bytes += self._grown_by(key, held[0])
+        self._keys.put(key, held)
+        return True
+
+    # ------------------------------------------------------------------------------------------------------- commands
+
+    def _put(self, index: Index, key: str, value: bytes) -> DocumentResult:
         if self._keys is None:
             return NotAnObject(index)
         before = self._keys.get(key)
         growth = self._grown_by(key, value) if before is None else len(value) - len(before[0])
         if self.size_bytes + growth > self.limit_bytes:
             return TooBig(index, self.limit_bytes)
-        self._keys[key] = (value, index)
+        self._keys.put(key, (value, index))
         self.size_bytes += growth
         self._changed = index
         return Applied(index, existed=before is not None)
 
-    def _delete(self, index: Index, key: str) -> Result:
+    def _put_if(self, index: Index, key: str, value: bytes, expected: int) -> DocumentResult:
         if self._keys is None:
             return NotAnObject(index)
-        before = self._keys.pop(key, None)
+        held = self._keys.get(key)
+        found = NO_INDEX if held is None else held[1]
+        return self._put(index, key, value) if found == expected else NotAsExpected(index, found)
+
+    def _delete(self, index: Index, key: str) -> DocumentResult:
+        if self._keys is None:
+            return NotAnObject(index)
+        before = self._keys.pop(key)
         if before is None:
             return Applied(index, existed=False)
         self.size_bytes -= self._grown_by(key, before[0])
         self._changed = index
         return Applied(index, existed=True)
 
-    def _replace(self, index: Index, text: bytes) -> Result:
+    def _replace(self, index: Index, text: bytes) -> DocumentResult:
         if text.startswith(b"{"):
             try:
-                keys = {key: (bytes(value), int(index)) for key, value in _split(text).items()}
+                members = {key: bytes(value) for key, value in _split(text).items()}
             except (ValueError, RecursionError) as error:
                 raise UnreadableCommand(index, str(error)) from error
-            size = _BRACES + sum(_member_size(key, value) for key, (value, _) in keys.items()) + max(0, len(keys) - 1)
+            size = _BRACES + sum(_member_size(key, value) for key, value in members.items()) + max(0, len(members) - 1)
             if size > self.limit_bytes:
                 return TooBig(index, self.limit_bytes)
-            self._keys, self._text = keys, b""
+            self._keys, self._text = Keys((key, (value, int(index))) for key, value in members.items()), b""
         else:
             size = len(text)
             if size > self.limit_bytes:

@@ -7,7 +7,7 @@ import msgspec
 from raftq_k8s.node.status import NodeStatus, RaftRole
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.types import ClusterId, Index, MemberId, Term
-from raftq_k8s.state.commands import Command, Result, encode
+from raftq_k8s.state.commands import DocumentCommand, DocumentResult
 from raftq_k8s.state.document import Document
 
 ME = MemberId("raftq-0")
@@ -19,7 +19,7 @@ class NodeOfOne:
         self.document = Document(limit_bytes)
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.refusal: Exception | None = None
-        self.submitted: list[Command] = []
+        self.submitted: list[DocumentCommand] = []
         self.now = NodeStatus(
             member=ME,
             cluster=ClusterId("raftq-7f3c"),
@@ -53,12 +53,13 @@ class NodeOfOne:
     def standing(self) -> Standing:
         return Standing("leader", self.now.term, self.now.leader, self.now.established)
 
-    async def submit(self, command: Command, timeout_s: float) -> Result:
+    async def submit(self, command: DocumentCommand, timeout_s: float) -> DocumentResult:
         self.submitted.append(command)
         await asyncio.sleep(0)
         if self.refusal is not None:
             raise self.refusal
-        return self.document.apply(Index(self.document.applied_index + 1), encode(command))
+        self.document.applied_index = Index(self.document.applied_index + 1)
+        return self.document.apply(self.document.applied_index, command)
 
 
 class LabelOfOne:

@@ -15,6 +15,7 @@ from raftq_k8s.raft.persistence import HardState, Restored, Write
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, MemberId, Term
 from raftq_k8s.state.document import Document
+from raftq_k8s.state.machine import StateMachine
 
 SETTINGS = Settings()
 LARGEST = 10_000
@@ -43,17 +44,21 @@ class Held:
 
     def __init__(self, restored: Restored, rule: BirthRule, seed: int, now: float, connected: set[str]) -> None:
         self.name = restored.member
-        self.document = Document(1 << 20)
+        self.state = StateMachine(1 << 20)
         node = Node(
             restored, BootId(f"boot-{self.name}-{seed}"), rule, ClusterId("cluster"), SETTINGS, seed, "", LARGEST
         )
         self.connected = connected
-        self.driver = Driver(node, self.document, lambda peer: peer in self.connected, now)
+        self.driver = Driver(node, self.state, lambda peer: peer in self.connected, now)
         self.disk_ends = True
         self.writes: deque[tuple[Written, Write]] = deque()
         self.history: list[Actions] = []
         self.resolved: dict[Token, Outcome] = {}
         self.reads: dict[Token, ReadOutcome] = {}
+
+    @property
+    def document(self) -> Document:
+        return self.state.document
 
 
 class DriverCluster:

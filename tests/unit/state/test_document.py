@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raftq_k8s.raft.types import Index
-from raftq_k8s.state.commands import Applied, Command, Delete, NotAnObject, Put, Replace, TooBig, encode
+from raftq_k8s.state.commands import (
+    Applied,
+    Delete,
+    DocumentCommand,
+    NotAnObject,
+    NotAsExpected,
+    Put,
+    PutIf,
+    Replace,
+    TooBig,
+)
 from raftq_k8s.state.document import Document, DocumentIsNotAnObject, UnreadableCommand
 
 ROOM = 1 << 20
@@ -28,25 +38,29 @@ def text(value: object) -> bytes:
 
 commands = st.lists(
     st.builds(lambda key, value: Put(key, text(value)), keys, values)
+    | st.builds(lambda key, value, expected: PutIf(key, text(value), expected), keys, values, st.integers(0, 9))
     | st.builds(Delete, keys)
     | st.builds(lambda value: Replace(text(value)), values | st.dictionaries(keys, values, max_size=4)),
     max_size=30,
 )
 
 
-def applied(document: Document, *sequence: Command) -> list[object]:
-    first = document.applied_index + 1
-    return [document.apply(Index(first + offset), encode(command)) for offset, command in enumerate(sequence)]
+def applied(document: Document, *sequence: DocumentCommand) -> list[object]:
+    results: list[object] = []
+    for command in sequence:
+        document.applied_index = Index(document.applied_index + 1)
+        results.append(document.apply(document.applied_index, command))
+    return results
 
 
 @given(commands)
-def test_the_document_is_what_a_dict_would_be(sequence: list[Command]) -> None:
+def test_the_document_is_what_a_dict_would_be(sequence: list[DocumentCommand]) -> None:
     document = Document(ROOM)
     model: object = {}
     revisions: dict[str, int] = {}
     changed = 0
     for index, command in enumerate(sequence, start=1):
-        result = document.apply(Index(index), encode(command))
+        [result] = applied(document, command)
         match command:
             case Replace(body):
                 model = json.loads(body)
@@ -55,7 +69,9 @@ def test_the_document_is_what_a_dict_would_be(sequence: list[Command]) -> None:
                 assert result == Applied(index, existed=True)
             case _ if not isinstance(model, dict):
                 assert result == NotAnObject(index)
-            case Put(key, value):
+            case PutIf(key, _, expected) if expected != revisions.get(key, 0):
+                assert result == NotAsExpected(index, revisions.get(key, 0))
+            case Put(key, value) | PutIf(key, value):
                 assert result == Applied(index, existed=key in model)
                 model[key] = json.loads(value)
                 revisions[key] = changed = index
@@ -68,7 +84,6 @@ def test_the_document_is_what_a_dict_would_be(sequence: list[Command]) -> None:
         assert json.loads(whole) == model
         assert revision == changed
         assert document.size_bytes == len(whole)
-        assert document.applied_index == index
         if isinstance(model, dict):
             assert list(json.loads(whole)) == list(model)
             for key in model:
@@ -78,14 +93,14 @@ def test_the_document_is_what_a_dict_would_be(sequence: list[Command]) -> None:
 
 
 @given(commands)
-def test_a_replay_gives_the_same_bytes_and_the_same_answers(sequence: list[Command]) -> None:
+def test_a_replay_gives_the_same_bytes_and_the_same_answers(sequence: list[DocumentCommand]) -> None:
     first, second = Document(200), Document(200)
     assert applied(first, *sequence) == applied(second, *sequence)
     assert first.whole() == second.whole()
 
 
 @given(commands, st.integers(2, 120))
-def test_the_whole_never_passes_its_bound(sequence: list[Command], limit: int) -> None:
+def test_the_whole_never_passes_its_bound(sequence: list[DocumentCommand], limit: int) -> None:
     document = Document(limit)
     for command in sequence:
         before = document.whole()
@@ -135,14 +150,22 @@ def test_a_document_that_is_no_object_has_no_keys_until_it_is_replaced() -> None
     assert document.whole() == (b'{"a":1}', 5)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [b"", b"\xc1", b"not msgpack", encode(Delete("a"))[:-1], b"\x92\xa5merge\xc4\x02{}", encode(Replace(b'{"a":'))],
-)
-def test_a_command_that_cannot_be_read_stops_and_changes_nothing(command: bytes) -> None:
+def test_a_put_with_a_condition_is_compared_when_it_is_applied() -> None:
+    document = Document(ROOM)
+    assert applied(document, PutIf("a", b"1", 0), PutIf("a", b"2", 0), PutIf("a", b"3", 1), PutIf("a", b"4", 1)) == [
+        Applied(1, False),
+        NotAsExpected(2, 1),
+        Applied(3, True),
+        NotAsExpected(4, 3),
+    ]
+    assert document.get("a") == (b"3", 3)
+    assert applied(document, Delete("a"), PutIf("a", b"5", 3)) == [Applied(5, True), NotAsExpected(6, 0)]
+    assert applied(document, Replace(b"[]"), PutIf("a", b"5", 0)) == [Applied(7, True), NotAnObject(8)]
+
+
+def test_a_document_that_is_no_json_stops_and_changes_nothing() -> None:
     document = Document(ROOM)
     applied(document, Put("a", b"1"))
     with pytest.raises(UnreadableCommand, match="index 2"):
-        document.apply(Index(2), command)
+        document.apply(Index(2), Replace(b'{"a":'))
     assert document.whole() == (b'{"a":1}', 1)
-    assert document.applied_index == 1
