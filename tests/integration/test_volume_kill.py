@@ -16,37 +16,55 @@ from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
-from raftq_k8s.raft.messages import Entry, EntryKind
-from raftq_k8s.raft.persistence import HardState, Restored, Write
+from raftq_k8s.raft.membership import Membership
+from raftq_k8s.raft.messages import Entry, EntryKind, SnapshotMark
+from raftq_k8s.raft.persistence import Compaction, HardState, Restored, SnapshotPart, Write
 from raftq_k8s.raft.types import Index, MemberId, Term
 from raftq_k8s.storage.memory import MemoryVolume
 from raftq_k8s.storage.sqlite import SqliteVolume
+from raftq_k8s.storage.volume import Volume
 
 MEMBER = MemberId("raftq-0")
 ROUNDS = 12
 MAX_QUEUED = 40
 
 
-def numbered_write(number: int, last: Index) -> Write:
-    """One to three entries, in one of ten cases in place of some that are there; mostly with a term and vote."""
-    dice = random.Random(number)
-    first = max(1, last - dice.randrange(5)) if dice.random() < 0.1 else last + 1
-    added = tuple(
-        Entry(Index(index), Term(number), EntryKind.COMMAND, bytes([number % 256]) * dice.choice([0, 256, 9000]))
-        for index in range(first, first + dice.randint(1, 3))
-    )
-    vote = HardState(Term(number), MemberId(f"raftq-{number % 3}")) if dice.random() < 0.7 else None
-    return Write(hard_state=vote, entries=added)
+class Log:
+    """From where to where the log goes."""
+
+    def __init__(self, found: Restored) -> None:
+        self.base = found.base
+        self.last = Index(found.base + len(found.entries))
+
+    def next_write(self, number: int) -> Write:
+        """One to three entries, in one of ten cases in place of some that are there; mostly with a term and vote.
+        In one of seven cases a whole snapshot comes before them, and the log up to somewhere in it goes."""
+        dice = random.Random(number)
+        part, seal, compaction = None, None, None
+        if dice.random() < 0.15:
+            data = bytes([number % 256]) * dice.choice([10, 5000, 70_000])
+            mark = SnapshotMark(self.last, Term(number), Membership(()), len(data), crc32(data))
+            part, seal = SnapshotPart(self.last, 0, data), mark
+            self.base = Index(dice.randint(self.base, self.last))
+            compaction = Compaction(self.base, Term(number), True)
+        first = max(self.base + 1, self.last - dice.randrange(5)) if dice.random() < 0.1 else self.last + 1
+        added = tuple(
+            Entry(Index(index), Term(number), EntryKind.COMMAND, bytes([number % 256]) * dice.choice([0, 256, 9000]))
+            for index in range(first, first + dice.randint(1, 3))
+        )
+        self.last = added[-1].index
+        vote = HardState(Term(number), MemberId(f"raftq-{number % 3}")) if dice.random() < 0.7 else None
+        return Write(None, vote, part, seal, compaction, added)
 
 
-def made_in_memory(count: int) -> Restored:
-    volume = MemoryVolume(MEMBER)
-    last = volume.open().entries
+def made_in_memory(count: int) -> MemoryVolume:
+    volume = MemoryVolume(MEMBER, tail_bytes=1 << 30)
+    log = Log(volume.open())
     for number in range(1, count + 1):
-        volume.write(numbered_write(number, Index(len(last))))
-        last = volume.open().entries
-    return volume.open()
+        volume.write(log.next_write(number)).result()
+    return volume
 
 
 def writes_in(found: Restored) -> int:
@@ -60,7 +78,7 @@ def write_for_ever(directory: Path) -> None:
     """Print the number of each write once it is acknowledged, with some more always queued behind it."""
     volume = SqliteVolume(directory, MEMBER)
     found = volume.open()
-    number, last = writes_in(found), Index(len(found.entries))
+    number, log = writes_in(found), Log(found)
     room = threading.Semaphore(MAX_QUEUED)
     print("open", flush=True)
 
@@ -72,9 +90,9 @@ def write_for_ever(directory: Path) -> None:
     while True:
         room.acquire()
         number += 1
-        write = numbered_write(number, last)
-        last = write.entries[-1].index
-        volume.write(write).add_done_callback(lambda future, number=number: acknowledged(future, number))
+        volume.write(log.next_write(number)).add_done_callback(
+            lambda future, number=number: acknowledged(future, number)
+        )
 
 
 def open_until(directory: Path, last_call: int) -> None:
@@ -128,6 +146,12 @@ def child(*arguments: object) -> Iterator["subprocess.Popen[str]"]:
 # What must hold
 
 
+def everything_of_the_snapshot(volume: Volume, found: Restored) -> bytes | None:
+    if found.snapshot is None:
+        return None
+    return volume.read_snapshot(found.snapshot.index, 0, found.snapshot.size).result(timeout=10)
+
+
 def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
     dice = random.Random(seed)
@@ -142,11 +166,15 @@ def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
             acknowledged = max([present, *(int(line) for line in process.stdout if line.endswith("\n"))])
         with closing(SqliteVolume(tmp_path, MEMBER)) as volume:
             found = volume.open()
+            snapshot = everything_of_the_snapshot(volume, found)
         present = writes_in(found)
-        expected = made_in_memory(present)
+        model = made_in_memory(present)
+        expected = model.open()
         assert acknowledged <= present <= acknowledged + MAX_QUEUED, f"seed {seed}"
         assert found.entries == expected.entries, f"seed {seed}"
-        assert found.hard_state == expected.hard_state, f"seed {seed}"
+        assert (found.base, found.hard_state) == (expected.base, expected.hard_state), f"seed {seed}"
+        assert found.snapshot == expected.snapshot, f"seed {seed}"
+        assert snapshot == everything_of_the_snapshot(model, expected), f"seed {seed}"
         assert found.generation == generation + 1
     assert present > ROUNDS, "the rounds were too short to write anything"
 

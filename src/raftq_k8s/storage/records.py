@@ -1,12 +1,13 @@
 """The records of one volume: how they are created, verified, restored and committed.
 
-Three tables. `identity` has one row: whose volume it is, and the birth record once there is one. `hard_state` has one
-row. `entries` has the log, cut into runs as it was written: one row, one run, from index 1 on without a gap, so that a
-batch is one small statement however many entries it brings, and a start decodes whole runs.
+Five tables. `identity` has one row: whose volume it is, and the birth record once there is one. `hard_state` has one
+row, and `base` too: where the log begins, and which snapshot covers what was before. `entries` has the log
+(`runs.py`), `parts` the snapshot (`parts.py`).
 
-Every row carries a checksum and the number of the batch that wrote it. A batch always writes at least one of the two
-single rows, or the run that is then the last; so the highest number among those three rows is the number of the last
-batch that this file knows, to be held against the watermark.
+Every row carries a checksum, and those of all tables but `parts` the number of the batch that wrote it. A batch always
+writes at least one of the three single rows, or the run that is then the last; so the highest number among those four
+is the number of the last batch that this file knows, to be held against the watermark. Only parts are written without
+a batch: they count for nothing until they are sealed, and then have a checksum of their own.
 
 All of this belongs to one thread; threads, queues and futures are left to `sqlite.py`.
 """
@@ -14,11 +15,10 @@ All of this belongs to one thread; threads, queues and futures are left to `sqli
 import os
 import secrets
 import sqlite3
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec.structs import replace
@@ -26,10 +26,14 @@ from msgspec.structs import replace
 from raftq_k8s.raft.membership import BirthRecord
 from raftq_k8s.raft.messages import Entry
 from raftq_k8s.raft.persistence import HardState, Restored, Write
-from raftq_k8s.raft.types import Generation, Incarnation, Index, MemberId
-from raftq_k8s.storage import checksum, schema, watermark
-from raftq_k8s.storage.checksum import Batch, Checksum
-from raftq_k8s.storage.volume import VolumeUnusable
+from raftq_k8s.raft.types import NO_INDEX, Generation, Incarnation, Index, MemberId
+from raftq_k8s.storage import checksum, litter, runs, schema, watermark
+from raftq_k8s.storage.checksum import Batch
+from raftq_k8s.storage.contents import check_covered
+from raftq_k8s.storage.parts import Parts, Sealed
+from raftq_k8s.storage.runs import Runs
+from raftq_k8s.storage.schema import Damaged, Statement
+from raftq_k8s.storage.volume import TAIL_BYTES, VolumeUnusable
 from raftq_k8s.storage.watermark import Mark, Watermark
 
 FOLD_AT_BYTES = 4 << 20
@@ -39,11 +43,8 @@ _PAGE_BYTES = 4096
 _REMEDY = "move the volume's files away and let this member return with an empty volume"
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_run = msgspec.msgpack.Decoder(list[Entry]).decode
 _decode_hard_state = msgspec.msgpack.Decoder(HardState).decode
 _decode_birth = msgspec.msgpack.Decoder(BirthRecord).decode
-
-Statement: TypeAlias = tuple[str, tuple[str | int | bytes | None, ...]]
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -55,8 +56,23 @@ class Owner(msgspec.Struct, frozen=True):
     birth: BirthRecord | None
 
 
+class Base(msgspec.Struct, frozen=True, array_like=True):
+    """What the row of `base` says."""
+
+    start: runs.Start
+    sealed: Sealed | None
+
+    @property
+    def is_covered(self) -> bool:
+        """Nothing was removed from the log that is not in the snapshot."""
+        return self.start.base <= (self.sealed.mark.index if self.sealed is not None else NO_INDEX)
+
+
+_decode_base = msgspec.msgpack.Decoder(Base).decode
+
+
 class Records:
-    """An open volume. After an exception out of `commit` or `fold` it is only good for `close`."""
+    """An open volume. After an exception out of any door it is only good for `close`."""
 
     def __init__(self, directory: Path, member: MemberId) -> None:
         """Take hold of the volume; `restore` must follow before anything is written. Raises `VolumeUnusable`."""
@@ -79,37 +95,95 @@ class Records:
         try:
             owner, owner_batch = self._read_owner()
             hard_state, hard_state_batch = self._read_hard_state()
-            entries, tail = self._read_entries(owner)
-            self._tail = replace(tail, batch=max(tail.batch, owner_batch, hard_state_batch))
+            base, base_batch = self._read_base()
+            self._parts = Parts(self._connection, base.sealed)
+            self._parts.verify()
+            self._runs = Runs(self._connection, base.start)
+            log = self._runs.read(TAIL_BYTES)
+            self._batch = max(log.batch, base_batch, owner_batch, hard_state_batch)
             self._check_mark()
             schema.set_durability(self._connection, self._path)
             self._owner = replace(owner, generation=Generation(owner.generation + 1))
-            batch = Batch(self._tail.batch + 1)
-            self._transact([_owner_row(self._owner, batch)])
-            self._reach(replace(self._tail, batch=batch))
+            self._transact([_owner_row(self._owner, self._next_batch)])
+            self._reach(self._next_batch)
             schema.sync_directory(self._directory)
+        except Damaged as damage:
+            self._refuse_damaged(str(damage))
         except (*schema.UNREADABLE, OSError) as error:
             self._refuse(error)
         owner = self._owner
-        return Restored(owner.member, owner.incarnation, owner.generation, owner.birth, hard_state, entries)
+        return Restored(
+            owner.member,
+            owner.incarnation,
+            owner.generation,
+            owner.birth,
+            hard_state,
+            log.tail,
+            base.start.base,
+            base.start.base_term,
+            log.term_starts,
+            log.configurations,
+            base.sealed.mark if base.sealed is not None else None,
+        )
 
     def commit(self, writes: Sequence[Write]) -> None:
-        """One transaction for all of them, in their order; on return it is on stable storage."""
-        owner, hard_state = self._owner, None
+        """As few transactions as can be, in their order; on return all of them are on stable storage."""
+        for group in _groups(writes):
+            self._commit(group)
+
+    def _commit(self, writes: Sequence[Write]) -> None:
+        batch, owner, hard_state = self._next_batch, self._owner, None
+        statements: list[Statement] = []
         for write in writes:
             hard_state = hard_state if write.hard_state is None else write.hard_state
             owner = owner if write.birth is None else replace(owner, birth=write.birth)
-        run = _joined(self._tail.last_index, [write.entries for write in writes if write.entries])
-        tail, statements = self._append(run) if run else (self._next_tail(), [])
+            if write.part is not None:
+                statements += self._parts.add(write.part)
+        numbered = self._rebase(writes[-1], batch) if _rebases(writes[-1]) else []
+        logs = [write.entries for write in writes if write.entries]
+        if logs:
+            numbered += self._runs.append(logs, batch)
         if hard_state is not None:
-            statements.append(_hard_state_row(hard_state, tail.batch))
+            numbered.append(_hard_state_row(hard_state, batch))
         if owner is not self._owner:
-            statements.append(_owner_row(owner, tail.batch))
-        if not statements:
-            return  # A batch without a row would make the mark lead.
-        self._transact(statements)
+            numbered.append(_owner_row(owner, batch))
+        if statements or numbered:
+            self._transact(statements + numbered)
         self._owner = owner
-        self._reach(tail)
+        if numbered:  # A batch without such a row would make the mark lead.
+            self._reach(batch)
+
+    def _rebase(self, write: Write, batch: Batch) -> list[Statement]:
+        """What a snapshot that is sealed, and a compaction, change."""
+        if write.seal is not None:
+            self._parts.seal(write.seal)
+        removed: list[Statement] = []
+        sealed = self._parts.sealed
+        if write.compaction is not None:
+            check_covered(write.compaction, self._runs.start.base, sealed.mark if sealed is not None else None)
+            removed = self._runs.compact(write.compaction)
+        return [*removed, _base_row(Base(self._runs.start, sealed), batch)]
+
+    def load(self, first: Index, last: Index, max_bytes: int) -> tuple[Entry, ...]:
+        try:
+            return self._runs.load(first, last, max_bytes)
+        except Damaged as damage:
+            self._refuse_damaged(str(damage))
+
+    def read_snapshot(self, index: Index, offset: int, max_bytes: int) -> bytes | None:
+        try:
+            return self._parts.read(index, offset, max_bytes)
+        except Damaged as damage:
+            self._refuse_damaged(str(damage))
+
+    def sweep(self) -> bool:
+        """Delete some rows that count no more. Returns whether there may be others."""
+        statement = self._runs.sweep() or self._parts.sweep()
+        if statement is None:
+            return False
+        self._transact([statement])
+        self._to_fold_bytes += litter.SLICE_ROWS * _PAGE_BYTES // 4  # some pages of the tree, and of the free list
+        return True
 
     def fold(self) -> None:
         """Fold the write-ahead log into the main file when it is time. Nobody else reads, so it waits for nobody."""
@@ -175,7 +249,8 @@ class Records:
             self._connection.execute(table)
         schema.stamp(self._connection)
         owner = Owner(member, Incarnation(secrets.token_hex(8)), Generation(0), None)
-        for row in (_owner_row(owner, Batch(1)), _hard_state_row(HardState(), Batch(1))):
+        base = Base(runs.blank_start(owner.incarnation), None)
+        for row in (_owner_row(owner, Batch(1)), _hard_state_row(HardState(), Batch(1)), _base_row(base, Batch(1))):
             self._connection.execute(*row)
         self._connection.execute("COMMIT")
         # The owner goes to the main file at once: `refuse_a_stranger` looks there.
@@ -192,77 +267,53 @@ class Records:
         member, incarnation, generation, birth, batch = fields
         try:
             if found != checksum.of_row("identity", schema.FORMAT, *fields):
-                self._refuse_damaged("its identity")
+                raise Damaged("its identity")
             record = None if birth is None else _decode_birth(birth)
         except (TypeError, msgspec.MsgspecError):
-            self._refuse_damaged("its identity")
+            raise Damaged("its identity") from None
         return Owner(member, incarnation, generation, record), batch
 
     def _read_hard_state(self) -> tuple[HardState, Batch]:
         state, batch, found = self._only_row("SELECT state, batch, checksum FROM hard_state", "its term and vote")
         try:
             if found != checksum.of_row("hard_state", state, batch):
-                self._refuse_damaged("its term and vote")
+                raise Damaged("its term and vote")
             return _decode_hard_state(state), batch
         except (TypeError, msgspec.MsgspecError):
-            self._refuse_damaged("its term and vote")
+            raise Damaged("its term and vote") from None
 
-    def _read_entries(self, owner: Owner) -> tuple[list[Entry], Mark]:
-        entries: list[Entry] = []
-        batch, previous = Batch(0), checksum.origin(owner.incarnation)
-        for first, run, batch, found in self._connection.execute(
-            "SELECT first, run, batch, checksum FROM entries ORDER BY first"
-        ):
-            try:
-                previous = checksum.of_run(first, batch, run, previous)
-                decoded = _decode_run(run)
-            except (TypeError, struct.error, msgspec.MsgspecError):
-                self._refuse_damaged(f"its log after index {len(entries)}")
-            if found != previous or first != len(entries) + 1:
-                self._refuse_damaged(f"its log after index {len(entries)}")
-            entries += decoded
-        return entries, Mark(batch, Index(len(entries)), previous)
+    def _read_base(self) -> tuple[Base, Batch]:
+        what = "where its log begins"
+        state, batch, found = self._only_row("SELECT state, batch, checksum FROM base", what)
+        try:
+            if found != checksum.of_row("base", state, batch):
+                raise Damaged(what)
+            base = _decode_base(state)
+        except (TypeError, msgspec.MsgspecError):
+            raise Damaged(what) from None
+        if not base.is_covered:
+            raise Damaged(what)
+        return base, batch
 
     def _only_row(self, query: str, what: str) -> tuple[Any, ...]:
         rows = self._connection.execute(query).fetchall()
         if len(rows) != 1:
-            self._refuse_damaged(what)
+            raise Damaged(what)
         row: tuple[Any, ...] = rows[0]
         return row
 
     def _check_mark(self) -> None:
-        mark, tail = self._mark, self._tail
-        if tail.batch < mark.batch:
-            self._refuse_lost(mark, f"it ends with batch {tail.batch} and index {tail.last_index}")
-        if tail.batch == mark.batch and tail != mark:
-            self._refuse_lost(mark, f"its log ends otherwise, with index {tail.last_index}")
+        mark, last = self._mark, self._runs.last_index
+        if self._batch < mark.batch:
+            self._refuse_lost(mark, f"it ends with batch {self._batch} and index {last}")
+        if self._batch == mark.batch and Mark(self._batch, last, self._runs.checksum) != mark:
+            self._refuse_lost(mark, f"its log ends otherwise, with index {last}")
 
     # Writing
 
-    def _append(self, run: list[Entry]) -> tuple[Mark, list[Statement]]:
-        """The run at the end of the log, after what stands in its way was removed."""
-        batch, previous = self._next_tail().batch, self._tail.checksum
-        statements: list[Statement] = []
-        if run[0].index <= self._tail.last_index:
-            kept, previous = self._before(run[0].index)
-            run = kept + run
-            statements.append(("DELETE FROM entries WHERE first >= ?", (run[0].index,)))
-        first, encoded = run[0].index, _encode(run)
-        tail = Mark(batch, run[-1].index, checksum.of_run(first, batch, encoded, previous))
-        statements.append(("INSERT INTO entries VALUES (?, ?, ?, ?)", (first, encoded, batch, tail.checksum)))
-        return tail, statements
-
-    def _before(self, index: Index) -> tuple[list[Entry], Checksum]:
-        """What is to be kept of the run that `index` stands in, and the checksum of the run before that one."""
-        rows = self._connection.execute(
-            "SELECT first, run, checksum FROM entries WHERE first <= ? ORDER BY first DESC LIMIT 2", (index,)
-        ).fetchall()
-        first, encoded, _ = rows[0]
-        previous = rows[1][2] if len(rows) == 2 else checksum.origin(self._owner.incarnation)
-        return _decode_run(encoded)[: index - first], previous
-
-    def _next_tail(self) -> Mark:
-        return replace(self._tail, batch=Batch(self._tail.batch + 1))
+    @property
+    def _next_batch(self) -> Batch:
+        return Batch(self._batch + 1)
 
     def _transact(self, statements: Sequence[Statement]) -> None:
         if (
@@ -277,10 +328,10 @@ class Records:
         for _, fields in statements:
             self._to_fold_bytes += _PAGE_BYTES + sum(len(field) for field in fields if isinstance(field, bytes))
 
-    def _reach(self, tail: Mark) -> None:
-        """What ends here is on stable storage."""
-        self._tail = tail
-        self._watermark.raise_to(tail)
+    def _reach(self, batch: Batch) -> None:
+        """That batch is on stable storage."""
+        self._batch = batch
+        self._watermark.raise_to(Mark(batch, self._runs.last_index, self._runs.checksum))
 
     # Refusing
 
@@ -321,14 +372,26 @@ def _hard_state_row(hard_state: HardState, batch: Batch) -> Statement:
     return "INSERT OR REPLACE INTO hard_state VALUES (1, ?, ?, ?)", (*fields, check)
 
 
-def _joined(last: Index, logs: Sequence[Sequence[Entry]]) -> list[Entry]:
-    """What several writes to a log that ends at `last` add up to: later ones remove what stands in their way."""
-    run: list[Entry] = []
-    for entries in logs:
-        first = entries[0].index
-        if not 0 < first <= last + 1 or any(entry.index != at for at, entry in enumerate(entries, first)):
-            raise ValueError(f"entries {first} to {entries[-1].index} leave a gap in a log that ends at {last}")
-        kept = run[: first - run[0].index] if run and first > run[0].index else []
-        run = [*kept, *entries]
-        last = entries[-1].index
-    return run
+def _base_row(base: Base, batch: Batch) -> Statement:
+    fields = (_encode(base), batch)
+    check = checksum.of_row("base", *fields)
+    return "INSERT OR REPLACE INTO base VALUES (1, ?, ?, ?)", (*fields, check)
+
+
+def _rebases(write: Write) -> bool:
+    return write.seal is not None or write.compaction is not None
+
+
+def _groups(writes: Sequence[Write]) -> Iterator[Sequence[Write]]:
+    """Those that are one transaction. A write that moves the base of the log is one of its own."""
+    group: list[Write] = []
+    for write in writes:
+        if _rebases(write) and group:
+            yield group
+            group = []
+        group.append(write)
+        if _rebases(write):
+            yield group
+            group = []
+    if group:
+        yield group

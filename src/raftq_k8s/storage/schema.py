@@ -8,6 +8,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import TypeAlias
 
 from raftq_k8s.raft.types import MemberId
 from raftq_k8s.storage.volume import VolumeUnusable
@@ -17,6 +18,9 @@ FORMAT = 1
 
 _APPLICATION = 0x52465451
 """`RFTQ`: marks a file as ours."""
+
+Statement: TypeAlias = tuple[str, tuple[str | int | bytes | None, ...]]
+"""Of a transaction that is being put together."""
 
 UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 """What reading may raise; the second where SQLite's complaint quotes a damaged name."""
@@ -30,11 +34,23 @@ TABLES = (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         state BLOB NOT NULL,
         batch INTEGER NOT NULL, checksum INTEGER NOT NULL)""",
+    """CREATE TABLE base (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        state BLOB NOT NULL,
+        batch INTEGER NOT NULL, checksum INTEGER NOT NULL)""",
     """CREATE TABLE entries (
         first INTEGER PRIMARY KEY,
-        run BLOB NOT NULL,
+        summary BLOB NOT NULL, run BLOB NOT NULL,
         batch INTEGER NOT NULL, checksum INTEGER NOT NULL)""",
+    """CREATE TABLE parts (
+        snapshot INTEGER NOT NULL, offset INTEGER NOT NULL,
+        data BLOB NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (snapshot, offset))""",
 )
+
+
+class Damaged(Exception):
+    """What was read is not what was written. Says which part of the volume that is: `its log after index 7`."""
 
 
 def refuse_a_stranger(path: Path, member: MemberId) -> None:

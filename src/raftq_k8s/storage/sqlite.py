@@ -1,8 +1,9 @@
 """The default volume: SQLite in a directory, owned by one thread.
 
 The thread takes everything that is queued, commits it as one batch, and then ends the futures of all of it in their
-order: a slow disk makes batches larger, not the queue longer. What is in a batch, and how it is checked at the next
-start, is left to `records.py`.
+order: a slow disk makes batches larger, not the queue longer. Whoever reads waits in the same queue, and so sees what
+was written before; a little is read at a time, and no write waits long for it. What is in a batch, and how it is
+checked at the next start, is left to `records.py`.
 """
 
 import threading
@@ -10,11 +11,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from raftq_k8s.raft.messages import Entry
 from raftq_k8s.raft.persistence import Restored, Write
-from raftq_k8s.raft.types import MemberId
+from raftq_k8s.raft.types import Index, MemberId
 from raftq_k8s.storage.records import Records
 from raftq_k8s.storage.volume import VolumeUnusable, WriteFailed
 
@@ -28,21 +31,34 @@ class _Pending(msgspec.Struct, frozen=True):
     future: "Future[None]"
 
 
+class _Asked(msgspec.Struct, frozen=True):
+    """Somebody wants to read."""
+
+    read: Callable[[Records], object]
+    future: "Future[Any]"
+
+
+_Queue: TypeAlias = "SimpleQueue[_Pending | _Asked | None]"
+_T = TypeVar("_T")
+
+
 class _Batch(msgspec.Struct):
     pending: list[_Pending]
-    closing: bool
+    asked: _Asked | None = None
+    """Comes after it."""
+    closing: bool = False
     """Nothing comes after this one."""
 
 
 class SqliteVolume:
-    """Keeps `storage.volume.Volume`. `open` and `close` belong to one caller; `write` may come from any thread."""
+    """Keeps `storage.volume.Volume`. `open` and `close` belong to one caller; all else may come from any thread."""
 
     def __init__(self, directory: Path, member: MemberId) -> None:
         self._directory = directory
         self._member = member
         self._door = threading.Lock()
-        """Between `write` and `close`: nothing is queued behind the request to end."""
-        self._queue: SimpleQueue[_Pending | None] | None = None
+        """Between whoever asks for something and `close`: nothing is queued behind the request to end."""
+        self._queue: _Queue | None = None
         self._thread: threading.Thread | None = None
 
     def open(self) -> Restored:
@@ -50,7 +66,7 @@ class SqliteVolume:
             raise VolumeUnusable(f"volume {self._directory} is already open here: close it first")
         # A queue hands the restored log over and forgets it; a future would hold it as long as the thread lives.
         opened: SimpleQueue[Restored | Exception] = SimpleQueue()
-        queue: SimpleQueue[_Pending | None] = SimpleQueue()
+        queue: _Queue = SimpleQueue()
         thread = threading.Thread(target=self._serve, args=(queue, opened), name="raftq-storage", daemon=True)
         thread.start()
         restored = opened.get()
@@ -62,13 +78,27 @@ class SqliteVolume:
 
     def write(self, write: Write) -> "Future[None]":
         future: Future[None] = Future()
-        future.set_running_or_notify_cancel()  # What is queued is written: it cannot be cancelled any more.
+        self._put(_Pending(write, future))
+        return future
+
+    def load(self, first: Index, last: Index, max_bytes: int) -> "Future[tuple[Entry, ...]]":
+        return self._ask(lambda records: records.load(first, last, max_bytes))
+
+    def read_snapshot(self, index: Index, offset: int, max_bytes: int) -> "Future[bytes | None]":
+        return self._ask(lambda records: records.read_snapshot(index, offset, max_bytes))
+
+    def _ask(self, read: Callable[[Records], _T]) -> "Future[_T]":
+        future: Future[_T] = Future()
+        self._put(_Asked(read, future))
+        return future
+
+    def _put(self, item: "_Pending | _Asked") -> None:
+        item.future.set_running_or_notify_cancel()  # What is queued is done: it cannot be cancelled any more.
         with self._door:
             if self._queue is not None:
-                self._queue.put(_Pending(write, future))
-                return future
-        future.set_exception(WriteFailed(f"volume {self._directory} is not open: open it before you write"))
-        return future
+                self._queue.put(item)
+                return
+        item.future.set_exception(WriteFailed(f"volume {self._directory} is not open: open it before you write"))
 
     def close(self) -> None:
         with self._door:
@@ -81,7 +111,7 @@ class SqliteVolume:
 
     # The storage thread
 
-    def _serve(self, queue: SimpleQueue[_Pending | None], opened: SimpleQueue[Restored | Exception]) -> None:
+    def _serve(self, queue: _Queue, opened: SimpleQueue[Restored | Exception]) -> None:
         try:
             records = Records(self._directory, self._member)
         except Exception as error:  # Supervisor's door: the caller of `open` raises it.
@@ -98,8 +128,8 @@ class SqliteVolume:
         finally:
             records.close()
 
-    def _commit_batches(self, records: Records, queue: SimpleQueue[_Pending | None]) -> None:
-        failure: WriteFailed | None = None
+    def _commit_batches(self, records: Records, queue: _Queue) -> None:
+        failure: Exception | None = None
         closing = False
         while not closing:
             batch = _next_batch(queue)
@@ -111,7 +141,24 @@ class SqliteVolume:
                     pending.future.set_result(None)
                 else:
                     pending.future.set_exception(failure)
-            failure = failure or self._attempt(records.fold)
+            if batch.asked is not None:
+                failure = failure or self._answer(records, batch.asked)
+                if failure is not None:
+                    batch.asked.future.set_exception(failure)
+            if not closing:
+                failure = failure or self._attempt(lambda: _tidy(records, queue))
+
+    def _answer(self, records: Records, asked: _Asked) -> Exception | None:
+        try:
+            found = asked.read(records)
+        except Exception as error:  # Supervisor's door: nothing that this volume holds can be trusted from now on.
+            if isinstance(error, VolumeUnusable):
+                return error
+            failure = VolumeUnusable(f"volume {self._directory} cannot be read ({error}): check the disk")
+            failure.__cause__ = error
+            return failure
+        asked.future.set_result(found)
+        return None
 
     def _attempt(self, work: Callable[[], None]) -> WriteFailed | None:
         try:
@@ -126,19 +173,31 @@ class SqliteVolume:
         return None
 
 
-def _next_batch(queue: SimpleQueue[_Pending | None]) -> _Batch:
-    """Wait for a write; take whatever else is there."""
-    batch = _Batch([], closing=False)
+def _tidy(records: Records, queue: _Queue) -> None:
+    """Housekeeping, in bounded pieces: one after each batch, and more only while nobody waits."""
+    records.fold()
+    while records.sweep() and queue.empty():
+        records.fold()
+
+
+def _next_batch(queue: _Queue) -> _Batch:
+    """Wait for something to do; take whatever other writes are there, up to the next who wants to read."""
+    batch = _Batch([])
     size_bytes = 0
     item = queue.get()
-    while item is not None:
+    while isinstance(item, _Pending):
         batch.pending.append(item)
-        size_bytes += sum(len(entry.command) for entry in item.write.entries)
+        size_bytes += _size_of(item.write)
         if len(batch.pending) >= MAX_BATCH_WRITES or size_bytes >= MAX_BATCH_BYTES:
             return batch
         try:
             item = queue.get_nowait()
         except Empty:
             return batch
-    batch.closing = True
+    batch.asked, batch.closing = item, item is None
     return batch
+
+
+def _size_of(write: Write) -> int:
+    part = len(write.part.data) if write.part is not None else 0
+    return part + sum(len(entry.command) for entry in write.entries)

@@ -7,6 +7,9 @@ from raftq_k8s.raft.messages import Entry
 from raftq_k8s.raft.persistence import Restored, Write
 from raftq_k8s.raft.types import Index
 
+TAIL_BYTES = 4 << 20
+"""About so much of a long log comes along when a volume is opened; the rest is loaded by whoever needs it."""
+
 
 class VolumeUnusable(Exception):
     """The volume cannot be opened or trusted. The message says which, where, and what to do. Nothing was changed."""
@@ -31,11 +34,12 @@ class Volume(Protocol):
 
     def load(self, first: Index, last: Index, max_bytes: int) -> "Future[tuple[Entry, ...]]":
         """Entries from `first` on as far as they fit `max_bytes`, at least one, and none after `last`; nothing at all
-        when `first` was compacted. Sees every write queued before. May end on another thread."""
+        when `first` was compacted. Sees every write queued before. May end on another thread, and in
+        `VolumeUnusable`."""
 
     def read_snapshot(self, index: Index, offset: int, max_bytes: int) -> "Future[bytes | None]":
-        """At most so many bytes of the sealed snapshot at `index`; `None` when it is gone. Sees every write queued
-        before. May end on another thread."""
+        """So many bytes of the sealed snapshot at `index`, fewer at its end only; `None` when it is gone. Sees every
+        write queued before. May end on another thread, and in `VolumeUnusable`."""
 
     def close(self) -> None:
         """End what is queued and let the volume go. Blocks; may be called twice."""

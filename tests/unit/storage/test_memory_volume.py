@@ -12,7 +12,7 @@ from raftq_k8s.storage.volume import Volume, WriteFailed
 def test_what_was_written_survives_closing_and_a_crash() -> None:
     volume: Volume = MemoryVolume(MEMBER, Incarnation("i0"))
     volume.open()
-    assert volume.write(Write(BIRTH, VOTED, entries(1, 5))).done()
+    assert volume.write(Write(birth=BIRTH, hard_state=VOTED, entries=entries(1, 5))).done()
     volume.close()
     volume.open()
     volume.write(log(3, 3, term=2))

@@ -1,20 +1,23 @@
 """What was written is there when the volume is opened again, in the order and the batches that were promised."""
 
+import sqlite3
 import threading
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from volume_contents import BIRTH, MEMBER, VOTED, entries, log, restored, write
+from msgspec.structs import replace
+from volume_contents import BIRTH, MEMBER, VOTED, compacted, entries, log, mark, part, restored, write
 
 from raftq_k8s.raft.messages import Entry, EntryKind
-from raftq_k8s.raft.persistence import HardState, Restored, Write
-from raftq_k8s.raft.types import Generation, Index, MemberId, Term
-from raftq_k8s.storage import records, sqlite
+from raftq_k8s.raft.persistence import Compaction, HardState, Restored, SnapshotPart, Write
+from raftq_k8s.raft.types import Generation, Incarnation, Index, MemberId, Term
+from raftq_k8s.storage import litter, records, sqlite
 from raftq_k8s.storage.memory import MemoryVolume
 from raftq_k8s.storage.records import Records
 from raftq_k8s.storage.sqlite import SqliteVolume
@@ -34,7 +37,12 @@ def test_everything_written_comes_back(tmp_path: Path) -> None:
     commands = (b"", b"\0" * 100_000, b"x")
     odd = tuple(Entry(Index(n), Term(1), EntryKind.COMMAND, command) for n, command in enumerate(commands, 3))
     noop = Entry(Index(6), Term(2), EntryKind.NOOP)
-    write(tmp_path, Write(BIRTH, VOTED, entries(1, 2)), Write(entries=odd), Write(entries=(noop,)))
+    write(
+        tmp_path,
+        Write(birth=BIRTH, hard_state=VOTED, entries=entries(1, 2)),
+        Write(entries=odd),
+        Write(entries=(noop,)),
+    )
     found = restored(tmp_path)
     assert (found.birth, found.hard_state) == (BIRTH, VOTED)
     assert found.entries == [*entries(1, 2), *odd, noop]
@@ -93,28 +101,49 @@ def test_the_write_ahead_log_is_folded_in_and_stays_bounded(tmp_path: Path, monk
 @st.composite
 def histories(draw: st.DrawFn) -> list[list[list[Write]]]:
     """Openings, each with batches, each with writes."""
-    last = 0
+    base = last = covered = 0
+    begun: tuple[int, bytes] | None = None
     numbers = st.integers(0, 9)
 
     def one_write() -> Write:
-        nonlocal last
-        added: tuple[Entry, ...] = ()
+        nonlocal base, last, covered, begun
+        part, seal, compaction, added = None, None, None, ()
+        if draw(numbers) < 3:
+            data = draw(st.binary(max_size=5))
+            if begun is None or draw(numbers) < 3:
+                begun = (draw(st.integers(covered, max(last, covered))), data)
+                part = SnapshotPart(Index(begun[0]), 0, data)
+            else:
+                part = SnapshotPart(Index(begun[0]), len(begun[1]), data)
+                begun = (begun[0], begun[1] + data) if begun[1] or not data else (begun[0], data)
+        if begun is not None and draw(numbers) < 3:
+            seal, covered, begun = mark(*begun), begun[0], None
+        if draw(numbers) < 2:
+            kept = draw(st.booleans())
+            base = draw(st.integers(base, covered))
+            last = max(base, last) if kept else base
+            compaction = Compaction(Index(base), Term(1), kept)
         if draw(numbers) < 8:
-            first = last + 1 if draw(numbers) < 7 else draw(st.integers(1, last + 1))
+            first = last + 1 if draw(numbers) < 7 else draw(st.integers(base + 1, last + 1))
             added = entries(first, first + draw(st.integers(0, 5)), term=draw(st.integers(1, 5)))
             last = added[-1].index
         state = HardState(Term(draw(st.integers(1, 99))), MemberId("raftq-2")) if draw(numbers) < 3 else None
-        return Write(BIRTH if draw(numbers) == 0 else None, state, added)
+        return Write(BIRTH if draw(numbers) == 0 else None, state, part, seal, compaction, added)
+
+    def opening() -> list[list[Write]]:
+        nonlocal begun
+        begun = None
+        return [[one_write() for _ in range(draw(sizes))] for _ in range(draw(sizes))]
 
     sizes = st.integers(0, 4)
-    return [[[one_write() for _ in range(draw(sizes))] for _ in range(draw(sizes))] for _ in range(1 + draw(sizes))]
+    return [opening() for _ in range(1 + draw(sizes))]
 
 
-def contents(found: Restored) -> tuple[object, ...]:
-    return found.member, found.generation, found.birth, found.hard_state, found.entries
+def contents(found: Restored) -> Restored:
+    return replace(found, incarnation=Incarnation(""))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(histories())
 def test_what_is_restored_is_what_was_written(history: list[list[list[Write]]]) -> None:
     model = MemoryVolume(MEMBER)
@@ -128,6 +157,8 @@ def test_what_is_restored_is_what_was_written(history: list[list[list[Write]]]) 
                     store.commit(batch)
                     for each in batch:
                         model.write(each)
+                    store.sweep()
+                assert store.load(Index(1), Index(9), 60) == model.load(Index(1), Index(9), 60).result()
             finally:
                 store.close()
         assert contents(restored(Path(name))) == contents(model.open())
@@ -217,3 +248,69 @@ def test_a_closed_volume_takes_no_write_until_it_is_opened_again(tmp_path: Path)
     with closing(volume):
         assert volume.open().generation == Generation(2)
         volume.write(log(1, 1)).result(timeout=10)
+
+
+# Litter
+
+TABLES = ("entries", "parts")
+
+
+def rows(directory: Path, table: str) -> int:
+    with closing(sqlite3.connect(directory / "raftq.sqlite")) as connection:
+        (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(count)
+
+
+@pytest.fixture
+def littered(tmp_path: Path) -> Path:
+    """A closed volume with fifty rows of the log below its base, and an old snapshot of twenty parts."""
+    dropped = [part(40, at, b"x") for at in range(20)]
+    snapshot = [part(50, at, b"y") for at in range(30)]
+    store = Records(tmp_path, MEMBER)
+    store.restore()
+    logs = [log(at, at) for at in range(1, 61)]
+    for each in [*logs, *dropped, *snapshot, Write(seal=mark(50, b"y" * 30)), compacted(50)]:
+        store.commit([each])
+    store.close()
+    return tmp_path
+
+
+def test_litter_is_swept_in_bounded_slices(littered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(litter, "SLICE_ROWS", 7)
+    store = Records(littered, MEMBER)
+    store.restore()
+    left = [60 + 50]
+
+    def there() -> int:
+        counts = [store._connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in TABLES]
+        return int(sum(count for (count,) in counts))
+
+    while store.sweep():
+        left.append(there())
+    store.close()
+    assert all(before - 7 <= after < before for before, after in pairwise(left))
+    assert (rows(littered, "entries"), rows(littered, "parts")) == (10, 30)
+    assert restored(littered).entries == [*entries(51, 60)]
+
+
+def test_litter_is_swept_while_nobody_waits(littered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def noted(store: Records) -> bool:
+        more = sweep(store)
+        if not more:
+            done.set()
+        return more
+
+    done, sweep = threading.Event(), Records.sweep
+    monkeypatch.setattr(litter, "SLICE_ROWS", 7)
+    monkeypatch.setattr(Records, "sweep", noted)
+    with closing(SqliteVolume(littered, MEMBER)) as volume:
+        volume.open()
+        volume.write(log(61, 61)).result(timeout=10)
+        assert done.wait(10)
+    assert (rows(littered, "entries"), rows(littered, "parts")) == (11, 30)
+
+
+def test_a_large_row_of_litter_goes_alone() -> None:
+    assert litter.slice_of([]) is None
+    assert litter.slice_of([(1, litter.SLICE_BYTES + 1), (2, 0)]) == 1
+    assert litter.slice_of([(1, 9), (2, litter.SLICE_BYTES - 9), (3, 1)]) == 2

@@ -7,9 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from volume_contents import BIRTH, MEMBER, VOTED, entries, log, restored, write
+from volume_contents import BIRTH, MEMBER, VOTED, compacted, entries, log, mark, part, restored, sealed, write
 
 from raftq_k8s.raft.persistence import Write
+from raftq_k8s.raft.types import Index
+from raftq_k8s.storage.records import Records
 from raftq_k8s.storage.sqlite import SqliteVolume
 from raftq_k8s.storage.volume import VolumeUnusable
 
@@ -22,6 +24,17 @@ def volume(tmp_path: Path) -> Path:
     write(
         directory, Write(birth=BIRTH), log(1, 3), log(4, 4), log(5, 8), log(7, 7, 2), log(8, 9, 2), Write(None, VOTED)
     )
+    return directory
+
+
+@pytest.fixture
+def compact(tmp_path: Path) -> Path:
+    """A closed volume whose log begins after index 5, within a run, with a snapshot of three parts and one begun."""
+    directory = tmp_path / "volume"
+    directory.mkdir()
+    parts = (part(6, 0, b"abc"), part(6, 3, b"defg"), part(6, 7, b"hij"))
+    write(directory, Write(birth=BIRTH), log(1, 3), log(4, 4), log(5, 8), log(9, 9, 2))
+    write(directory, *parts, Write(seal=mark(6, b"abcdefghij")), compacted(5), part(8, 0, b"begun"))
     return directory
 
 
@@ -56,6 +69,109 @@ def test_a_changed_record_is_refused(volume: Path, change: str, complaint: str) 
     with pytest.raises(VolumeUnusable, match=complaint) as refusal:
         restored(volume)
     assert str(volume) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("UPDATE base SET state = zeroblob(length(state))", "damaged: where its log begins"),
+        ("UPDATE base SET batch = batch + 1", "damaged: where its log begins"),
+        ("DELETE FROM base", "damaged: where its log begins"),
+        ("DELETE FROM entries WHERE first = 5", "damaged: its log after index 4"),
+        ("DELETE FROM entries WHERE first > 4", "damaged: its log after index 4"),
+        ("DELETE FROM entries WHERE first > 5", "lost"),
+        ("UPDATE entries SET summary = zeroblob(length(summary)) WHERE first = 5", "damaged: its log after index 4"),
+        ("UPDATE entries SET summary = 'text' WHERE first = 9", "damaged: its log after index 8"),
+        ("UPDATE entries SET run = zeroblob(length(run)) WHERE first = 5", "damaged: its log after index 4"),
+        ("UPDATE parts SET data = zeroblob(4) WHERE offset = 3", "damaged: its snapshot at index 6"),
+        ("UPDATE parts SET data = 'defg' WHERE offset = 3", "damaged: its snapshot at index 6"),
+        ("UPDATE parts SET data = zeroblob(2) WHERE offset = 7", "damaged: its snapshot at index 6"),
+        ("UPDATE parts SET offset = 8 WHERE offset = 7", "damaged: its snapshot at index 6"),
+        ("DELETE FROM parts WHERE offset = 7", "damaged: its snapshot at index 6"),
+        ("DELETE FROM parts", "damaged: its snapshot at index 6"),
+    ],
+)
+def test_a_changed_base_or_snapshot_is_refused(compact: Path, change: str, complaint: str) -> None:
+    with closing(sqlite3.connect(compact / "raftq.sqlite")) as connection:
+        assert connection.execute(change).rowcount != 0
+        connection.commit()
+    with pytest.raises(VolumeUnusable, match=f"{complaint}.*move the volume's files away"):
+        restored(compact)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE entries SET run = zeroblob(9) WHERE first <= 4",
+        "DELETE FROM entries WHERE first <= 4",
+        "UPDATE parts SET data = zeroblob(9) WHERE snapshot = 2",
+        "DELETE FROM parts WHERE snapshot = 2",
+    ],
+)
+def test_what_counts_no_more_may_be_anything(compact: Path, change: str) -> None:
+    with closing(sqlite3.connect(compact / "raftq.sqlite")) as connection:
+        connection.execute(change)
+        connection.commit()
+    found = restored(compact)
+    assert (found.base, found.snapshot) == (5, mark(6, b"abcdefghij"))
+    assert found.entries == [*entries(6, 8), *entries(9, 9, 2)]
+
+
+def test_a_lost_compaction_shows(tmp_path: Path) -> None:
+    original = tmp_path / "original"
+    original.mkdir()
+    write(original, log(1, 9), sealed(9, b"state"))
+    with closing(SqliteVolume(original, MEMBER)) as volume:
+        volume.open()
+        volume.write(compacted(5)).result(timeout=10)
+        robbed = copy_of(original, "robbed")
+    (robbed / "raftq.sqlite-wal").unlink()
+    with pytest.raises(VolumeUnusable, match="has lost what was on stable storage"):
+        restored(robbed)
+
+
+def test_lost_parts_of_an_unsealed_snapshot_are_no_loss(tmp_path: Path) -> None:
+    original = tmp_path / "original"
+    original.mkdir()
+    write(original, log(1, 9))
+    with closing(SqliteVolume(original, MEMBER)) as volume:
+        volume.open()
+        volume.write(log(10, 10)).result(timeout=10)
+        before = (original / "raftq.sqlite-wal").read_bytes()
+        volume.write(part(9, 0, b"begun")).result(timeout=10)
+        robbed = copy_of(original, "robbed")
+    (robbed / "raftq.sqlite-wal").write_bytes(before)
+    assert restored(robbed).entries == [*entries(1, 10)]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("UPDATE entries SET run = zeroblob(length(run)) WHERE first = 5", "its log after index 4"),
+        ("UPDATE parts SET data = zeroblob(4) WHERE offset = 3", "its snapshot at index 6"),
+    ],
+)
+def test_what_changes_under_a_running_process_is_not_served(
+    compact: Path, change: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is written any more to a disk that changes what it holds."""
+
+    def damage(store: Records) -> bool:
+        store._connection.execute(change)
+        return False
+
+    monkeypatch.setattr(Records, "sweep", damage)
+    with closing(SqliteVolume(compact, MEMBER)) as volume:
+        volume.open()
+        volume.write(Write(hard_state=VOTED)).result(timeout=10)
+        reads = {
+            "its log after index 4": lambda: volume.load(Index(6), Index(9), 999),
+            "its snapshot at index 6": lambda: volume.read_snapshot(Index(6), 0, 999),
+        }
+        with pytest.raises(VolumeUnusable, match=complaint):
+            reads[complaint]().result(timeout=10)
+        with pytest.raises(VolumeUnusable, match=complaint):
+            volume.write(log(10, 10)).result(timeout=10)
 
 
 def test_flipped_bits_never_change_what_is_restored(volume: Path) -> None:

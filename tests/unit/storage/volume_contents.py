@@ -2,10 +2,11 @@
 
 from contextlib import closing
 from pathlib import Path
+from zlib import crc32
 
-from raftq_k8s.raft.membership import BirthRecord, Member
-from raftq_k8s.raft.messages import Entry, EntryKind
-from raftq_k8s.raft.persistence import HardState, Restored, SeenPeer, Write
+from raftq_k8s.raft.membership import BirthRecord, Member, Membership
+from raftq_k8s.raft.messages import Entry, EntryKind, SnapshotMark
+from raftq_k8s.raft.persistence import Compaction, HardState, Restored, SeenPeer, SnapshotPart, Write
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Index, MemberId, Term
 from raftq_k8s.storage.sqlite import SqliteVolume
 
@@ -32,6 +33,23 @@ def entries(first: int, last: int, term: int = 1) -> tuple[Entry, ...]:
 
 def log(first: int, last: int, term: int = 1) -> Write:
     return Write(entries=entries(first, last, term))
+
+
+def part(index: int, offset: int, data: bytes) -> Write:
+    return Write(part=SnapshotPart(Index(index), offset, data))
+
+
+def mark(index: int, data: bytes, term: int = 1) -> SnapshotMark:
+    return SnapshotMark(Index(index), Term(term), Membership(BIRTH.members), len(data), crc32(data))
+
+
+def sealed(index: int, data: bytes, term: int = 1) -> Write:
+    """A whole snapshot in one write."""
+    return Write(part=SnapshotPart(Index(index), 0, data), seal=mark(index, data, term))
+
+
+def compacted(index: int, term: int = 1, keep_rest: bool = True) -> Write:
+    return Write(compaction=Compaction(Index(index), Term(term), keep_rest))
 
 
 def write(directory: Path, *writes: Write) -> None:
