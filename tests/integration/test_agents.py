@@ -314,6 +314,27 @@ async def test_what_is_no_setting_ends_the_agent_with_one_line_and_an_empty_disk
     assert list(data.iterdir()) == []
 
 
+async def test_the_trace_of_a_killed_agent_comes_to_the_same_again(tmp_path):
+    trace = tmp_path / "trace"
+    async with LocalCluster(tmp_path, members=1, arguments=("--trace", str(trace))) as cluster:
+        agent = await cluster.leader()
+        assert (await put(agent, "colour", "red")).status == 201
+        await cluster.kill(agent)
+    command = [sys.executable, "-m", "raftq_k8s.cli.main", "simulate", "--replay", str(trace), "--json"]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["same"], told["ending"]) == (0, True, "torn"), done.stderr
+    assert "committed up to 2" in done.stderr
+
+
+async def test_a_trace_that_cannot_be_written_ends_the_agent_with_one_line(tmp_path):
+    agent = LocalCluster(tmp_path, members=1, arguments=("--trace", str(tmp_path / "nowhere" / "trace"))).agents[0]
+    agent.data.mkdir()
+    done = await asyncio.to_thread(subprocess.run, agent.command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("raftq agent: trace: no trace can be written")
+
+
 async def test_agents_end_with_the_process_that_started_them(tmp_path):
     """Also when that one has no time to end them."""
     if sys.platform != "linux":

@@ -29,6 +29,7 @@ from raftq_k8s.kube.objects import Uid
 from raftq_k8s.node.events import RaftEvent
 from raftq_k8s.node.options import RaftqOptions
 from raftq_k8s.node.raftq import Raftq
+from raftq_k8s.node.trace import TraceUnusable
 from raftq_k8s.storage.sqlite import SqliteVolume
 from raftq_k8s.transport.websocket import WebsocketTransport
 
@@ -57,6 +58,7 @@ class Agent:
             transport=self._transport,
             birth=plan.birth,
             http_address=plan.advertise_http,
+            trace=Path(settings.trace) if settings.trace else None,
         )
         self._raftq.subscribe(RaftEvent.LOG, lambda message: _told.info(message["message"]))
         self._api = _api(plan)
@@ -73,7 +75,8 @@ class Agent:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, place: Place) -> None:
-        """Raises `VolumeUnusable`, or `SettingsError` where a port was taken since it was looked at."""
+        """Raises `VolumeUnusable`, or `SettingsError` where a port was taken since it was looked at, or no trace can be
+        written."""
         if self._labeller is not None:
             await self._labeller.clear_own_label()
         try:
@@ -82,6 +85,8 @@ class Agent:
             )
             place.follow(self._raftq.standing)
             await self._face.start()
+        except TraceUnusable as error:
+            raise SettingsError(f"trace: {error}") from error
         except OSError as error:
             raise SettingsError(f"cannot listen: {error}") from error
         self._tasks.append(asyncio.create_task(self._discovery().run(), name="discovery"))

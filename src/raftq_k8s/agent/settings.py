@@ -114,6 +114,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     log_format: Annotated[LogFormat, Meta(description="lines for people, or one JSON object a line")] = "plain"
     log_level: Annotated[LogLevel, Meta(description="the least severe lines that are written")] = "info"
+    trace: Annotated[
+        str,
+        Meta(
+            description="file in which everything is noted that goes into Raft, data included, up to 256 MiB, for "
+            "raftq simulate --replay FILE; nothing is noted by default"
+        ),
+    ] = ""
 
 
 CHAPTERS: Mapping[str, tuple[str, ...]] = {
@@ -123,7 +130,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "Time": ("profile", "heartbeat_ms", "minimum_election_ms", "maximum_election_ms"),
     "Bounds": ("body_limit_bytes",),
     "Kubernetes": ("kubernetes", "pod_uid", "label_key", "pod_selector"),
-    "Logs": ("log_format", "log_level"),
+    "Logs": ("log_format", "log_level", "trace"),
 }
 """The order in which people read about them."""
 

@@ -111,14 +111,15 @@ def simulate(
     seed: Annotated[int | None, typer.Option(min=0, help="The first seed; drawn, and printed, if not given.")] = None,
     faults: Annotated[str, typer.Option(help="Only these kinds, separated by commas; all by default.")] = "",
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="Simulated time with faults, for each seed.")] = 20.0,
-    replay: Annotated[Path | None, typer.Option(help="Run the story of this file again, and nothing else.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Run the story or the trace in this file again.")] = None,
     mutations: Annotated[bool, typer.Option("--mutations", help="See whether deliberate bugs are caught.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end, and nothing else.")] = False,
 ) -> None:
     """Run whole clusters in one thread, from seeds, through crashes, partitions and slow disks, and check every step.
 
     A violation is printed with its seed, the smallest plan of faults that shows it, and the command that replays it.
-    The exit code is 1 if there is one, or if a mutation is not caught.
+    The exit code is 1 if there is one, if a mutation is not caught, or if a trace that an agent wrote (raftq agent
+    --trace FILE) does not come to the same again.
     """
     from raftq_k8s.cli import simulate as command
 

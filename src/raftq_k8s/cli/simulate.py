@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from raftq_k8s.cli.replay import is_trace
+from raftq_k8s.cli.replay import replay as replay_trace
 from raftq_k8s.sim.campaign import Caught, Story, Summary, hunt, run_seeds, story_of
 from raftq_k8s.sim.cluster import Result, run
 from raftq_k8s.sim.faults import KINDS, told
@@ -61,9 +63,11 @@ def simulate(seeds: int, base: int, kinds: tuple[str, ...], seconds: float, as_j
 
 
 def replay(file: Path, as_json: bool) -> int:
-    """Run the plan of a file again, step by step as it was."""
+    """Run the plan of a file again, step by step as it was; or, where it is a trace, what one driver lived through."""
     console = Console(stderr=as_json)
     try:
+        if is_trace(file):
+            return replay_trace(file, as_json)
         story = msgspec.json.decode(file.read_bytes(), type=Story)
     except (OSError, msgspec.DecodeError) as error:
         print(f"raftq: {file} cannot be replayed: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ application's events.
 import asyncio
 import logging
 import secrets
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import msgspec
@@ -19,6 +20,7 @@ from raftq_k8s.node.driver import NOBODY, Driver, Node, role_of
 from raftq_k8s.node.errors import BadMessage, NoLeader, NotLeader, NotStarted, NotYet, TooLarge, UnknownEvent
 from raftq_k8s.node.events import SENT_AS, RaftEvent, RaftNode
 from raftq_k8s.node.options import RaftqOptions
+from raftq_k8s.node.recording import RecordedDriver
 from raftq_k8s.node.runtime import Clock, Runtime, boottime
 from raftq_k8s.node.status import NodeStatus, RaftRole
 from raftq_k8s.node.transport import Transport
@@ -74,10 +76,12 @@ class Raftq:
         transport: Transport | None = None,
         birth: BirthRule | None = None,
         http_address: str = "",
+        trace: Path | None = None,
         clock: Clock = boottime,
     ) -> None:
         """`birth` overrides what `options.bootstrap` says of founding a cluster. Without a `transport` the messages of
-        this node are events, for the application to carry."""
+        this node are events, for the application to carry. In the file `trace` everything is noted that goes into the
+        node, commands included, so that `raftq simulate --replay` can live its life again."""
         if options.persist_agent is not None:
             raise NotYet(
                 "a persist agent is not supported yet: pass volume=SqliteVolume(directory, member) of "
@@ -93,6 +97,7 @@ class Raftq:
         self._volume = volume
         self._birth = birth
         self._http_address = http_address
+        self._trace = trace
         self._clock = clock
         self._bus = Bus()
         self._bus_transport: BusTransport | None = None
@@ -263,7 +268,11 @@ class Raftq:
             http_address=self._http_address,
             largest_command=self._sizing.largest_command,
         )
-        driver = Driver(given, self._state, self._transport.connected, self._clock())
+        connected, now = self._transport.connected, self._clock()
+        if self._trace is None:
+            driver = Driver(given, self._state, connected, now)
+        else:
+            driver = RecordedDriver(given, self._state, connected, now, self._trace)
         return Runtime(driver, self._volume, self._transport, self, self.failure, self._clock)
 
     async def _stop(self) -> None:
