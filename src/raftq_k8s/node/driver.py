@@ -16,6 +16,7 @@ import msgspec
 from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused
 from raftq_k8s.node.notes import of_greeting, of_standing
 from raftq_k8s.node.read_queue import ReadOutcome, ReadQueue
+from raftq_k8s.node.session_time import SessionTime
 from raftq_k8s.node.status import NodeStatus, RaftRole
 from raftq_k8s.node.submissions import Submission, Submissions, Token
 from raftq_k8s.node.transport import Wire
@@ -39,6 +40,7 @@ from raftq_k8s.raft.types import (
     Milliseconds,
     Term,
 )
+from raftq_k8s.state import commands
 from raftq_k8s.state.machine import StateMachine
 
 PROTOCOL = 1
@@ -112,6 +114,8 @@ class Node(msgspec.Struct, frozen=True):
     seed: int
     http_address: str
     largest_command: int
+    session_time_interval: Milliseconds = 5_000.0
+    """So often a leader tells the log how much time has passed, while sessions exist that may expire by it."""
 
 
 class _Unborn:
@@ -141,6 +145,7 @@ class Driver:
         self._record: BirthRecord | None = restored.birth
         self._submissions = Submissions(restored.member, node.largest_command, first_ticket=node.seed % (1 << 31) << 20)
         self._reads = ReadQueue(node.settings.heartbeat)
+        self._session_time = SessionTime(node.session_time_interval)
         self._paused_until: Instant = now
         self._observed_term = NO_TERM
         self._hellos: dict[MemberId, Hello] = {}
@@ -267,7 +272,7 @@ class Driver:
         """When to call `tick` and ask for actions, if nothing else happens before."""
         wake_at = self._reads.wake_at(self.standing.leader is not None)
         if isinstance(self._phase, Consensus):
-            wake_at = min(wake_at, self._phase.wake_at)
+            wake_at = min(wake_at, self._phase.wake_at, self._session_time.wake_at)
         deadline = self._submissions.next_deadline
         if deadline is not None:
             wake_at = min(wake_at, deadline)
@@ -287,6 +292,7 @@ class Driver:
                 actions = Actions()
                 self._place(consensus, actions, now)
                 self._reads.ask(consensus, now)
+                self._tell_time(consensus, now)
                 self._take(consensus.take_output(), actions, now)
                 self._note_standing(consensus.standing, actions, now)
             case _Unborn() as unborn:
@@ -315,6 +321,7 @@ class Driver:
         self._applied_index, self._applied_term = committed[-1].index, committed[-1].term
         assert isinstance(self._phase, Consensus)
         self._phase.applied(self._applied_index)
+        self._session_time.applied(self._applied_index)
         self._note_progress()
 
     def _take(self, out: Output, actions: Actions, now: Instant) -> None:
@@ -403,6 +410,17 @@ class Driver:
                 self._submissions.resolve(origin, Refused("overloaded"))
         else:
             self._submissions.proposed(batch, term, first)
+
+    def _tell_time(self, consensus: Consensus, now: Instant) -> None:
+        tells = self.standing.established and len(self._state.sessions) > 0
+        self._session_time.tell_in(self.standing.term if tells else None, now)
+        elapse = self._session_time.due(now)
+        if elapse is not None:
+            try:
+                _, index = consensus.propose([commands.encode(elapse)], now)
+            except (NotLeader, Transferring, Overloaded):
+                return  # what passed is told the next time
+            self._session_time.proposed(elapse, index)
 
     # --------------------------------------------------------------------------------------------------- what is seen
 

@@ -19,6 +19,8 @@ from raftq_k8s.state.machine import StateMachine
 
 SETTINGS = Settings()
 LARGEST = 10_000
+TELLS_TIME_EVERY = 1_000.0
+IDLE = 10_000
 
 
 def member(name: str) -> MemberId:
@@ -44,9 +46,17 @@ class Held:
 
     def __init__(self, restored: Restored, rule: BirthRule, seed: int, now: float, connected: set[str]) -> None:
         self.name = restored.member
-        self.state = StateMachine(1 << 20)
+        self.state = StateMachine(1 << 20, idle_ms=IDLE)
         node = Node(
-            restored, BootId(f"boot-{self.name}-{seed}"), rule, ClusterId("cluster"), SETTINGS, seed, "", LARGEST
+            restored,
+            BootId(f"boot-{self.name}-{seed}"),
+            rule,
+            ClusterId("cluster"),
+            SETTINGS,
+            seed,
+            "",
+            LARGEST,
+            TELLS_TIME_EVERY,
         )
         self.connected = connected
         self.driver = Driver(node, self.state, lambda peer: peer in self.connected, now)
@@ -68,6 +78,8 @@ class DriverCluster:
         self.cut: set[str] = set()
         self.network: deque[tuple[Identity, str, Wire]] = deque()
         self.hold_messages = False
+        self.lost: type[Wire] | None = None
+        """Messages of that kind do not arrive."""
         self._tokens = 0
         rule = lowest(tuple(map(member, names)))
         self.nodes = {
@@ -142,7 +154,7 @@ class DriverCluster:
         if self.hold_messages or not self.network:
             return False
         sender, destination, message = self.network.popleft()
-        if not {sender.member, destination} & self.cut:
+        if not {sender.member, destination} & self.cut and not (self.lost and isinstance(message, self.lost)):
             self[destination].driver.receive(sender, [message], self.now)
         return True
 
