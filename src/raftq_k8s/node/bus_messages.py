@@ -8,8 +8,10 @@ of the four as a field of it.
 | `voteRequest`  | candidate, term         | `vote`: a request for a vote; `hello`: who asks to be listened to      |
 | `voteResponse` | voter, term, granted    | `vote`; `hello`: who answers a hello, with `refusal` where not granted |
 | `syncData`     | node, term, data        | `append`, whose entries are `data`; `forwarded`: a command's outcome;  |
-|                |                         | `handOver`: stand for election now; `readIndex`: the answer            |
-| `dataResponse` | node, term, success     | `append`; `forward`: a command for the leader; `readIndex`: a question |
+|                |                         | `handOver`: stand for election now; `readIndex`: the answer;           |
+|                |                         | `snapshot`: a piece of one                                             |
+| `dataResponse` | node, term, success     | `append`; `forward`: a command for the leader; `readIndex`: a question;|
+|                |                         | `snapshot`: how much of it has arrived                                 |
 
 Each also has `destination` and `timeout`, which is all that a transport needs, and `sender`: which process of which
 member of which cluster speaks. Bytes are base64. What a stranger sent is checked here for its shape; what it says is
@@ -33,6 +35,9 @@ from raftq_k8s.raft.messages import (
     EntryKind,
     ReadIndexRequest,
     ReadIndexResponse,
+    SnapshotChunk,
+    SnapshotMark,
+    SnapshotResponse,
     TimeoutNow,
     VoteRequest,
     VoteResponse,
@@ -142,6 +147,22 @@ class _ReadAnswered(_Part, frozen=True):
     index: _Count
 
 
+class _SnapshotPiece(_Part, frozen=True):
+    round: _Count
+    mark: SnapshotMark
+    offset: _Count
+    data: bytes
+    cancelled: _Transfer = NO_TRANSFER
+
+
+class _SnapshotAnswered(_Part, frozen=True):
+    round: _Count
+    index: _Count
+    offset: _Count
+    installed: bool
+    window: Milliseconds
+
+
 class _Envelope(_Part, frozen=True, kw_only=True):
     destination: RaftNode
     timeout: Milliseconds
@@ -171,6 +192,7 @@ class _SyncData(_Envelope, frozen=True, kw_only=True):
     forwarded: _ForwardedPart | None = None
     hand_over: _HandOver | None = None
     read_index: _ReadAnswered | None = None
+    snapshot: _SnapshotPiece | None = None
 
 
 class _DataResponse(_Envelope, frozen=True, kw_only=True):
@@ -179,6 +201,7 @@ class _DataResponse(_Envelope, frozen=True, kw_only=True):
     append: _AppendAnswered | None = None
     forward: _ForwardPart | None = None
     read_index: _ReadAsked | None = None
+    snapshot: _SnapshotAnswered | None = None
 
 
 _PAYLOADS: dict[RaftEvent, type[_VoteRequest | _VoteResponse | _SyncData | _DataResponse]] = {
@@ -276,6 +299,16 @@ def _payload(
                 data=[],
                 read_index=_ReadAnswered(ticket, granted, index),
             )
+        case SnapshotChunk(term=own):
+            return RaftEvent.SYNC_DATA, _SyncData(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=own,
+                node=me,
+                data=[],
+                snapshot=_SnapshotPiece(spoken.round, spoken.mark, spoken.offset, spoken.data, spoken.cancelled),
+            )
         case AppendResponse(term=own, success=success):
             return RaftEvent.DATA_RESPONSE, _DataResponse(
                 destination=destination,
@@ -305,6 +338,16 @@ def _payload(
                 node=me,
                 success=True,
                 read_index=_ReadAsked(ticket),
+            )
+        case SnapshotResponse(term=own, installed=installed):
+            return RaftEvent.DATA_RESPONSE, _DataResponse(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=own,
+                node=me,
+                success=installed,
+                snapshot=_SnapshotAnswered(spoken.round, spoken.index, spoken.offset, installed, spoken.window),
             )
 
 
@@ -379,6 +422,8 @@ def _spoken(
             return TimeoutNow(name, me, term, transfer)
         case _SyncData(read_index=_ReadAnswered() as read):
             return ReadIndexResponse(name, me, term, read.ticket, read.granted, Index(read.index))
+        case _SyncData(snapshot=_SnapshotPiece() as piece):
+            return SnapshotChunk(name, me, term, piece.round, piece.mark, piece.offset, piece.data, piece.cancelled)
         case _DataResponse(append=_AppendAnswered() as appended):
             return AppendResponse(
                 name,
@@ -395,6 +440,8 @@ def _spoken(
             return Forward(name, me, forward.ticket, forward.command)
         case _DataResponse(read_index=_ReadAsked(ticket)):
             return ReadIndexRequest(name, me, term, ticket)
+        case _DataResponse(snapshot=_SnapshotAnswered() as got):
+            return SnapshotResponse(name, me, term, got.round, Index(got.index), got.offset, got.installed, got.window)
         case _:
             raise BadMessage(f"a message of {sender.member} that carries nothing known")
 

@@ -49,7 +49,8 @@ def for_stream(options: RaftqOptions) -> Sizing:
 
 def for_bus(options: RaftqOptions) -> Sizing:
     """For the bus: one append under way, because messages may overtake each other, and commands grow by base64 to four
-    thirds. Of an append of many small commands the JSON around each is most, hence a quarter for those."""
+    thirds. Of an append of many small commands the JSON around each is most, hence a quarter for those. A piece of a
+    snapshot brings along who belonged to the cluster, hence half."""
     room = options.max_message_bytes - _ENVELOPE_BYTES
     settings = Settings(
         heartbeat=options.heartbeat,
@@ -57,5 +58,6 @@ def for_bus(options: RaftqOptions) -> Sizing:
         maximum_election=options.maximum_election_time,
         max_append_bytes=room // 4,
         max_inflight=1,
+        max_chunk_bytes=room // 2,
     )
     return Sizing(settings, room // 4 * 3)

@@ -3,6 +3,7 @@
 - `election`: who asks for votes, and who gets one;
 - `lease`: until when a leader may act;
 - `replication`: how the log spreads, and what is committed;
+- `snapshots`: how a peer gets what the log does not tell any more;
 - `reads`: what may be answered from a state;
 - `transfer`: leadership handed to another voter;
 - `greeting`: whom a member listens to;
@@ -16,7 +17,7 @@ first looks at the time.
 
 from collections.abc import Collection, Sequence
 
-from raftq_k8s.raft import election, greeting, lease, reads, replication, transfer
+from raftq_k8s.raft import election, greeting, lease, reads, replication, snapshots, transfer
 from raftq_k8s.raft.configuration import born
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.log import Log
@@ -24,21 +25,25 @@ from raftq_k8s.raft.membership import Hello, Identity
 from raftq_k8s.raft.messages import (
     AppendEntries,
     AppendResponse,
+    Entry,
     Message,
     ReadIndexRequest,
     ReadIndexResponse,
+    SnapshotChunk,
+    SnapshotMark,
+    SnapshotResponse,
     TimeoutNow,
     VoteRequest,
     VoteResponse,
 )
-from raftq_k8s.raft.output import Output, Standing
+from raftq_k8s.raft.output import ChunkWanted, EntriesWanted, Output, Standing
 from raftq_k8s.raft.pending_reads import ReadContext
 from raftq_k8s.raft.persistence import HardState, Receipt, Restored
 from raftq_k8s.raft.quorum import NEVER
 from raftq_k8s.raft.randomness import Dice
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.settings import Settings
-from raftq_k8s.raft.types import LONGEST_STEP, ClusterId, Index, Instant, MemberId, Term
+from raftq_k8s.raft.types import LONGEST_STEP, NO_INDEX, ClusterId, Index, Instant, MemberId, Term
 from raftq_k8s.raft.validity import is_possible
 
 UNSYNCED_LIMIT = 1 << 16
@@ -89,7 +94,10 @@ class Consensus:
         hard_state = restored.hard_state
         if hard_state.term < birth.first_term - 1:
             hard_state = HardState(Term(birth.first_term - 1), None, hard_state.promised_window, hard_state.peers)
-        self._core = Core(identity, born(birth), hard_state, Log(restored.entries), settings, Dice(seed))
+        if restored.base > (restored.snapshot.index if restored.snapshot is not None else NO_INDEX):
+            raise ValueError(f"the log of {identity.member} begins after {restored.base}, and no snapshot covers that")
+        log = Log(restored.entries, restored.base, restored.base_term, restored.term_starts)
+        self._core = Core(identity, born(birth), hard_state, log, restored.snapshot, settings, Dice(seed))
         lease.forget_nothing(self._core, now)
 
     # ------------------------------------------------------------------------------------------------------------ doors
@@ -124,6 +132,13 @@ class Consensus:
                 reads.on_read_index_request(core, message, now)
             case ReadIndexResponse():
                 reads.on_read_index_response(core, message, now)
+            case SnapshotChunk():
+                snapshots.on_snapshot_chunk(core, message, now)
+            case SnapshotResponse():
+                snapshots.on_snapshot_response(core, message, now)
+                replication.go_on(core, message.source, now)
+                transfer.tell_target(core)
+                reads.confirm(core, now)
 
     def tick(self, now: Instant) -> None:
         """Time passed."""
@@ -211,7 +226,22 @@ class Consensus:
 
     def applied(self, index: Index) -> None:
         """Everything up to `index` has been applied to the state machine."""
-        self._core.applied = max(self._core.applied, index)
+        self._core.note_applied(index)
+
+    def entries_loaded(self, wanted: EntriesWanted, entries: tuple[Entry, ...], now: Instant) -> None:
+        """What an output wanted of the volume's log; empty where that begins later by now."""
+        self._look_at_the_time(now)
+        self._core.entries_loaded(wanted, entries)
+        replication.send_loaded(self._core, wanted, entries)
+
+    def snapshot_chunk(self, wanted: ChunkWanted, data: bytes | None, now: Instant) -> None:
+        """What an output wanted of the volume's snapshot; `None` where it holds another one by now."""
+        self._look_at_the_time(now)
+        snapshots.send_piece(self._core, wanted, data, now)
+
+    def snapshot_taken(self, mark: SnapshotMark) -> None:
+        """The caller has sealed a snapshot of its state on the volume: what it covers may leave the log."""
+        self._core.snapshot_taken(mark)
 
     def peer_lost(self, peer: MemberId, now: Instant) -> None:
         """The connection to that peer died: a hint, never a proof."""
@@ -298,6 +328,25 @@ class Consensus:
     @property
     def last_index(self) -> Index:
         return self._core.log.last_index
+
+    @property
+    def base_index(self) -> Index:
+        """The log begins after it."""
+        return self._core.log.base
+
+    @property
+    def snapshot(self) -> SnapshotMark | None:
+        """Of this node's volume."""
+        return self._core.snapshot
+
+    def sends_snapshot(self, now: Instant) -> bool:
+        """Whether a peer is getting on with it: another one in its place would send that peer back to the start."""
+        return snapshots.is_sent(self._core, now)
+
+    @property
+    def receives_snapshot(self) -> bool:
+        """Whether one is being put together on this node's volume, where there is room for one only."""
+        return snapshots.is_received(self._core)
 
     @property
     def elections(self) -> dict[str, int]:

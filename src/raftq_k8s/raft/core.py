@@ -3,6 +3,9 @@
 Nothing leaves before what it rests on is on stable storage. A message rests on the hard state (term and vote) of its
 sender, and an acknowledgement also on the entries that it acknowledges. What has to wait is kept here, under the
 receipt of the write that it waits for; `persisted` lets it go. So an adapter cannot send too early, whatever it does.
+
+Nor is anything applied before what it follows upon: committed entries wait for the state of a snapshot that they come
+after, and for entries before them that only the volume holds.
 """
 
 from collections import deque
@@ -11,10 +14,11 @@ from typing import TypeAlias
 from raftq_k8s.raft.configuration import Configuration
 from raftq_k8s.raft.log import Log
 from raftq_k8s.raft.membership import Identity
-from raftq_k8s.raft.messages import Message, ReadIndexResponse, VoteResponse
-from raftq_k8s.raft.output import NO_OUTPUT, Accepted, Output, Refused, Standing
+from raftq_k8s.raft.messages import Entry, Message, ReadIndexResponse, SnapshotMark, VoteResponse
+from raftq_k8s.raft.output import NO_OUTPUT, Accepted, ChunkWanted, EntriesWanted, Output, Refused, Standing, Wanted
+from raftq_k8s.raft.partial_snapshot import PartialSnapshot
 from raftq_k8s.raft.pending_reads import PeersRead, ReadFailure, ReadOrigin, Reads
-from raftq_k8s.raft.persistence import HardState, Receipt, SeenPeer, Write
+from raftq_k8s.raft.persistence import Compaction, HardState, Receipt, SeenPeer, SnapshotPart, Write
 from raftq_k8s.raft.quorum import NEVER
 from raftq_k8s.raft.randomness import Dice
 from raftq_k8s.raft.roles import Candidate, Follower, Leader, PreCandidate, Role
@@ -36,6 +40,9 @@ Outgoing: TypeAlias = Message | Accepted | Refused
 HELD_LIMIT = 4096
 """What waits for a disk that hangs. Beyond it messages are dropped, as a network may do, and the peers ask again."""
 
+COMPACTION_STEP = 1 << 14
+"""So many entries are removed by one write, so that no other write waits long for it."""
+
 _ROLE_NAMES = {Follower: "follower", PreCandidate: "pre-candidate", Candidate: "candidate", Leader: "leader"}
 
 
@@ -43,15 +50,23 @@ class Core:
     """Shared by the chapters of the protocol; whoever is outside of `raft/` uses `Consensus`."""
 
     __slots__ = (
+        "_compacting",
         "_hard_state_changed",
         "_hard_state_receipt",
         "_held",
+        "_install",
+        "_installing",
         "_known_leader",
         "_last_receipt",
         "_leaving",
+        "_loaded",
+        "_loads",
         "_persisted",
+        "_restoring",
+        "_seal",
         "_unsealed",
         "_verdicts",
+        "_wanted",
         "accepted",
         "applied",
         "cancelled",
@@ -69,13 +84,16 @@ class Core:
         "me",
         "own_votes",
         "peers",
+        "piece",
         "promised_window",
         "reads",
+        "receiving",
         "refuse_all_until",
         "refuse_until",
         "role",
         "seen",
         "settings",
+        "snapshot",
         "term",
         "vote",
     )
@@ -86,6 +104,7 @@ class Core:
         configuration: Configuration,
         hard_state: HardState,
         log: Log,
+        snapshot: SnapshotMark | None,
         settings: Settings,
         dice: Dice,
     ) -> None:
@@ -111,9 +130,27 @@ class Core:
         self.cancelled: tuple[Term, TransferId] = (NO_TERM, NO_TRANSFER)
         """The last transfer of leadership that is known to be given up, and with it every earlier one."""
         self.election_at: Instant = NEVER
-        self.commit = NO_INDEX
-        self.handed_to_apply = NO_INDEX
+        self.snapshot = snapshot
+        """Of this node's volume, as soon as its seal is on the way there."""
+        self.receiving: PartialSnapshot | None = None
+        self.piece: SnapshotPart | None = None
+        """Of that snapshot, to be written with the next output."""
+        self._seal: SnapshotMark | None = None
+        """It is the last one."""
+        self._installing: tuple[Receipt, SnapshotMark] | None = None
+        self._compacting: tuple[Receipt, Compaction] | None = None
+        self._install = snapshot
+        """Of which the next output tells the state machine."""
+        self._restoring = snapshot.index if snapshot is not None else NO_INDEX
+        """Nothing is applied before the state machine has got so far by a snapshot."""
+        self.commit = self._restoring
+        self.handed_to_apply = self._restoring
         self.applied = NO_INDEX
+        self._wanted: list[Wanted] = []
+        self._loads: set[EntriesWanted] = set()
+        """What is being read from the volume, for whomever."""
+        self._loaded: tuple[Entry, ...] = ()
+        """Of that, what is to be applied."""
         self.accepted: dict[MemberId, Identity] = {}
         """The process of each peer whose messages are listened to."""
 
@@ -203,6 +240,42 @@ class Core:
     def random_election_time(self) -> Milliseconds:
         return self.dice.between(self.settings.minimum_election, self.settings.maximum_election)
 
+    # ----------------------------------------------------------------------------------------- snapshots and the volume
+
+    def write_piece(self, part: SnapshotPart) -> None:
+        self.piece = part
+
+    def install(self, part: SnapshotPart, mark: SnapshotMark) -> None:
+        """With this last piece of it that snapshot takes the place of the log, and, when that is synced, of the
+        state."""
+        self.piece, self._seal = part, mark
+        self.log.install(mark.index, mark.term, self.commit)
+        self.snapshot = mark
+        self.commit = self.handed_to_apply = self._restoring = mark.index
+
+    def snapshot_taken(self, mark: SnapshotMark) -> None:
+        """The volume's snapshot is that one now, unless a later one is on the way there."""
+        if self.snapshot is None or self.snapshot.index < mark.index:
+            self.snapshot = mark
+
+    def want(self, wanted: ChunkWanted) -> None:
+        self._wanted.append(wanted)
+
+    def want_entries(self, wanted: EntriesWanted) -> None:
+        """Whoever wants the same is served by one answer."""
+        if wanted not in self._loads:
+            self._loads.add(wanted)
+            self._wanted.append(wanted)
+
+    def entries_loaded(self, wanted: EntriesWanted, entries: tuple[Entry, ...]) -> None:
+        self._loads.discard(wanted)
+        if wanted.first == self.handed_to_apply + 1:
+            self._loaded = entries
+
+    def note_applied(self, index: Index) -> None:
+        self.applied = max(self.applied, index)
+        self.log.trim(self.applied, self.settings.tail_bytes)
+
     # -------------------------------------------------------------------------------- what leaves, and what it rests on
 
     def change_hard_state(self) -> None:
@@ -234,6 +307,13 @@ class Core:
             raise ValueError(f"receipt {receipt} was never given: the last one was {self._last_receipt}")
         self._persisted = max(self._persisted, receipt)
         self.log.persisted(receipt)
+        self.log.trim(self.applied, self.settings.tail_bytes)
+        if self._compacting is not None and self._compacting[0] <= self._persisted:
+            self.log.compact(self._compacting[1].index)
+            self._compacting = None
+        if self._installing is not None and self._installing[0] <= self._persisted:
+            self._install = self._installing[1]
+            self._installing = None
         while self._held and self._held[0][0] <= self._persisted:
             self._let_leave(self._held.popleft()[1])
 
@@ -261,13 +341,16 @@ class Core:
         self._unsealed.clear()
         messages, self._leaving = self._leaving, []
         verdicts, self._verdicts = self._verdicts, []
-        committed = self.log.between(Index(self.handed_to_apply + 1), self.commit)
-        self.handed_to_apply = self.commit
+        install, self._install = self._install, None
+        committed = self._take_committed()
+        wanted, self._wanted = self._wanted, []
         return Output(
             receipt=receipt,
             write=write,
             messages=tuple(messages),
+            install=install,
             committed=committed,
+            wanted=tuple(wanted),
             greetings=tuple(verdicts),
             reads=self.reads.take_confirmed(),
             failed_reads=self.reads.take_failed(),
@@ -282,19 +365,63 @@ class Core:
             or self._hard_state_changed
             or self.log.has_unwritten
             or self.commit > self.handed_to_apply
+            or self.piece is not None
+            or self._install is not None
+            or self._wanted
+            or self._compactable > self.log.base
             or self._verdicts
             or self.reads.confirmed
             or self.reads.failed
         )
 
+    def _take_committed(self) -> tuple[Entry, ...]:
+        """What is to be applied next; nothing while the state before it, or the entries themselves, are waited for."""
+        first = Index(self.handed_to_apply + 1)
+        if first > self.commit or self.applied < self._restoring:
+            return ()
+        if first >= self.log.oldest:
+            committed = self.log.between(first, self.commit)
+        elif self._loaded and self._loaded[0].index == first:
+            committed, self._loaded = self._loaded, ()
+        else:
+            last = min(self.commit, Index(self.log.oldest - 1))
+            self.want_entries(EntriesWanted(first, last, self.settings.max_append_bytes))
+            return ()
+        self.handed_to_apply = committed[-1].index
+        return committed
+
     def _take_write(self) -> tuple[Receipt | None, Write | None]:
-        if not (self._hard_state_changed or self.log.has_unwritten):
+        compaction = self._next_compaction()
+        if not (self._hard_state_changed or self.log.has_unwritten or self.piece is not None or compaction is not None):
             return None, None
-        self._last_receipt = Receipt(self._last_receipt + 1)
+        self._last_receipt = receipt = Receipt(self._last_receipt + 1)
         hard_state = None
         if self._hard_state_changed:
             self._hard_state_changed = False
-            self._hard_state_receipt = self._last_receipt
+            self._hard_state_receipt = receipt
             hard_state = HardState(self.term, self.vote, self.promised_window, tuple(self.seen.values()))
-        entries = self.log.hand_over(self._last_receipt) if self.log.has_unwritten else ()
-        return self._last_receipt, Write(hard_state=hard_state, entries=entries)
+        part, self.piece = self.piece, None
+        seal, self._seal = self._seal, None
+        if seal is not None:
+            self._installing = receipt, seal
+        elif compaction is not None:
+            self._compacting = receipt, compaction
+        entries = self.log.hand_over(receipt) if self.log.has_unwritten or seal is not None else ()
+        return receipt, Write(hard_state=hard_state, part=part, seal=seal, compaction=compaction, entries=entries)
+
+    @property
+    def _compactable(self) -> Index:
+        """Up to here the log is needless: a snapshot covers it, and more than enough is kept for slow peers."""
+        if self.snapshot is None or self._compacting is not None:
+            return NO_INDEX
+        index = Index(self.snapshot.index - self.settings.kept_entries)
+        return index if index <= self.log.stable else NO_INDEX
+
+    def _next_compaction(self) -> Compaction | None:
+        if self._seal is not None:
+            return Compaction(self._seal.index, self._seal.term, keep_rest=False)
+        index = min(self._compactable, Index(self.log.base + COMPACTION_STEP))
+        term = self.log.term_at(index)
+        if index <= self.log.base or term is None:
+            return None
+        return Compaction(index, term, keep_rest=True)

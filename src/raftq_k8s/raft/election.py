@@ -129,7 +129,8 @@ def _count(core: Core, votes: dict[MemberId, bool], voter: MemberId, granted: bo
 def _lead(core: Core, now: Instant) -> None:
     """Begin a term with an entry of it: only that commits what came before (§5.4.2), and tells everybody who leads."""
     first = Index(core.log.last_index + 1)
-    leader = Leader(now, first, {peer: Progress(first, core.settings.max_inflight) for peer in core.peers})
+    limits = core.settings.max_inflight, core.settings.max_inflight_bytes
+    leader = Leader(now, first, {peer: Progress(first, *limits) for peer in core.peers})
     core.role = leader
     core.note_leader()
     core.log.append([Entry(first, core.term, EntryKind.NOOP)])

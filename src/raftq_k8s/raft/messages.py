@@ -190,5 +190,13 @@ class LeaveRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="
 
 
 Message: TypeAlias = (
-    VoteRequest | VoteResponse | AppendEntries | AppendResponse | TimeoutNow | ReadIndexRequest | ReadIndexResponse
+    VoteRequest
+    | VoteResponse
+    | AppendEntries
+    | AppendResponse
+    | TimeoutNow
+    | ReadIndexRequest
+    | ReadIndexResponse
+    | SnapshotChunk
+    | SnapshotResponse
 )

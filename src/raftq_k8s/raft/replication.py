@@ -5,14 +5,19 @@ at one position agree up to it. A refusal carries a hint that skips a whole term
 least every heartbeat, with an empty append that ends where the leader believes the peer to be: its answer renews the
 lease, and its refusal uncovers what was lost on the way. A follower answers it at once, whatever its disk is doing:
 what it acknowledges is only what is synced already.
+
+A peer may need entries that are not in memory any more: they are loaded from the volume, for one append at a time. Or
+entries that are not in the log any more: then it needs a snapshot (`snapshots`).
 """
 
 from collections.abc import Sequence
 
-from raftq_k8s.raft import lease
+from raftq_k8s.raft import lease, snapshots
 from raftq_k8s.raft.core import Core
+from raftq_k8s.raft.log import weight
 from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryKind
-from raftq_k8s.raft.progress import Pace
+from raftq_k8s.raft.output import EntriesWanted
+from raftq_k8s.raft.progress import Pace, Progress
 from raftq_k8s.raft.quorum import FOREVER, committed_index
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.types import NO_INDEX, NO_TERM, Index, Instant, MemberId, Milliseconds, Term
@@ -31,6 +36,7 @@ def send_round(core: Core, leader: Leader, now: Instant) -> None:
         asked = replicate(core, leader, peer)
         if not (asked and leader.progress[peer].pace is Pace.PROBE):
             _send(core, leader, peer, ())
+        snapshots.send_again_if_lost(core, leader, peer, now)
 
 
 def send_round_if_due(core: Core, now: Instant) -> None:
@@ -43,11 +49,43 @@ def replicate(core: Core, leader: Leader, peer: MemberId) -> bool:
     progress = leader.progress[peer]
     sent = False
     while progress.may_send and progress.next <= core.log.last_index:
-        entries = core.log.slice(progress.next, core.settings.max_append_bytes)
-        _send(core, leader, peer, entries)
-        progress.sent(entries)
+        if progress.next < core.log.oldest:
+            _fetch(core, leader, peer, progress)
+            break
+        entries = core.log.slice(progress.next, min(core.settings.max_append_bytes, progress.room))
+        _send_entries(core, leader, peer, entries)
         sent = True
     return sent
+
+
+def _fetch(core: Core, leader: Leader, peer: MemberId, progress: Progress) -> None:
+    """What that peer lacks is not in memory."""
+    if progress.next <= core.log.base:
+        snapshots.begin(core, leader, peer)
+    elif progress.loading is None:
+        room = min(core.settings.max_append_bytes, progress.room)
+        progress.loading = EntriesWanted(progress.next, Index(core.log.oldest - 1), room)
+        core.want_entries(progress.loading)
+
+
+def send_loaded(core: Core, wanted: EntriesWanted, entries: tuple[Entry, ...]) -> None:
+    """Entries were loaded for whoever lacks them. None were where a snapshot covers them by now: the log hears of that
+    in a moment, and the next round begins with the snapshot."""
+    leader = core.role
+    if not isinstance(leader, Leader):
+        return
+    for peer, progress in leader.progress.items():
+        if progress.loading == wanted:
+            progress.loading = None
+            if entries and progress.next == wanted.first and progress.may_send:
+                _send_entries(core, leader, peer, entries)
+            if entries:
+                replicate(core, leader, peer)
+
+
+def _send_entries(core: Core, leader: Leader, peer: MemberId, entries: tuple[Entry, ...]) -> None:
+    _send(core, leader, peer, entries)
+    leader.progress[peer].sent(entries[-1].index, weight(entries))
 
 
 def _send(core: Core, leader: Leader, peer: MemberId, entries: tuple[Entry, ...]) -> None:
@@ -98,11 +136,19 @@ def on_append_response(core: Core, response: AppendResponse, now: Instant) -> No
     if response.success:
         progress.acknowledged(response.index)
         commit_if_held(core, now)
-    else:
+    elif progress.pace is not Pace.SNAPSHOT:  # where it only says that the snapshot is still needed
         agreed, _ = core.log.last_possible_match(response.hint_index, response.hint_term)
-        if not progress.refused(response.index, min(agreed, Index(max(response.index - 1, NO_INDEX)))):
+        agreed = min(agreed, response.hint_index, Index(max(response.index - 1, NO_INDEX)))
+        if not progress.refused(response.index, agreed):
             core.ignore("late-append-response")
     replicate(core, leader, response.source)
+
+
+def go_on(core: Core, peer: MemberId, now: Instant) -> None:
+    """That peer may hold more than before."""
+    if isinstance(core.role, Leader):
+        commit_if_held(core, now)
+        replicate(core, core.role, peer)
 
 
 def commit_if_held(core: Core, now: Instant) -> None:

@@ -19,7 +19,7 @@ class Settings(msgspec.Struct, frozen=True):
     """Proposed and not committed yet; beyond it proposals are refused as `Overloaded`."""
 
     max_inflight_bytes: int = 1 << 22
-    """Of entries that a peer has not answered yet; a single append may pass it, alone."""
+    """Of entries that a peer has not answered yet; the last of them may pass it."""
     max_chunk_bytes: int = 1 << 16
     """Of a snapshot, in one message."""
     tail_bytes: int = 1 << 22
@@ -44,8 +44,17 @@ class Settings(msgspec.Struct, frozen=True):
                 f"the maximum election time ({self.maximum_election:g} ms) must be longer than the minimum "
                 f"({self.minimum_election:g} ms), or candidates collide again and again"
             )
-        if min(self.max_append_bytes, self.max_inflight, self.max_uncommitted_bytes) < 1:
+        bounds = (
+            self.max_append_bytes,
+            self.max_inflight,
+            self.max_uncommitted_bytes,
+            self.max_inflight_bytes,
+            self.max_chunk_bytes,
+        )
+        if min(bounds) < 1:
             raise ValueError("bounds of bytes and messages must be at least 1")
+        if min(self.tail_bytes, self.kept_entries) < 0:
+            raise ValueError("what is kept of the log, in memory and behind a snapshot, is not less than nothing")
 
     @property
     def window(self) -> Milliseconds:

@@ -8,15 +8,18 @@ from raftq_k8s.raft.messages import (
     Message,
     ReadIndexRequest,
     ReadIndexResponse,
+    SnapshotChunk,
+    SnapshotResponse,
     TimeoutNow,
     VoteRequest,
     VoteResponse,
 )
-from raftq_k8s.raft.types import Milliseconds, Term
+from raftq_k8s.raft.types import Index, Milliseconds, Term
 
 LONGEST_WINDOW: Milliseconds = 3_600_000.0
 HIGHEST_TERM = Term(1 << 62)
 """Terms are counted one by one, or observed outside within `LONGEST_STEP`: nobody gets here honestly."""
+HIGHEST_INDEX = Index(1 << 62)
 
 
 def is_possible(message: Message) -> bool:
@@ -43,6 +46,10 @@ def is_possible(message: Message) -> bool:
             return message.ticket > 0
         case ReadIndexResponse():
             return message.ticket > 0 and (message.index > 0 if message.granted else message.index == 0)
+        case SnapshotChunk():
+            return min(message.round, message.cancelled) >= 0 and _is_possible_piece(message)
+        case SnapshotResponse():
+            return min(message.round, message.index, message.offset) >= 0 and _is_window(message.window)
 
 
 def _is_window(window: Milliseconds) -> bool:
@@ -66,3 +73,11 @@ def _is_possible_append(append: AppendEntries) -> bool:
             return False
         index, term = entry.index, entry.term
     return True
+
+
+def _is_possible_piece(chunk: SnapshotChunk) -> bool:
+    """Of a snapshot of something, within it; only one that has no bytes at all goes on by a piece without any."""
+    mark, end = chunk.mark, chunk.offset + len(chunk.data)
+    if not (0 < mark.index < HIGHEST_INDEX and 0 < mark.term <= chunk.term and 0 <= mark.checksum < 1 << 32):
+        return False
+    return 0 <= chunk.offset <= end <= mark.size and (chunk.data != b"" or mark.size == 0)

@@ -107,12 +107,8 @@ def _adopt_without_writing(self: Core, term: Term, leader: MemberId | None, now:
     self._hard_state_changed = changed
 
 
-def _overwrite_without_shortening(self: Log, entries: Any) -> None:
-    keep = Index(entries[0].index - 1)
-    if keep < self.last_index:
-        del self._entries[keep:]
-        self._handed = min(self._handed, keep)
-    self.append(entries)
+def _forget_nothing_unsynced(self: Log, keep: Index) -> None:
+    self._handed = min(self._handed, keep)
 
 
 def _commit_unsynced(core: Core, now: Instant) -> None:
@@ -301,7 +297,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "append-aba",
         "6",
         "a truncation does not shorten the writes under way",
-        ((Log, "overwrite", _overwrite_without_shortening),),
+        ((Log, "_forget_unsynced", _forget_nothing_unsynced),),
     ),
     Mutation(
         "truncate-always",

@@ -9,8 +9,18 @@ from raftq_k8s import RaftEvent, RaftNode
 from raftq_k8s.node.bus_messages import Greeting, Spoken, Verdict, decode, encode
 from raftq_k8s.node.errors import BadMessage
 from raftq_k8s.node.forwarding import Forward, Forwarded, Refused, Unknown
-from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member, Refusal
-from raftq_k8s.raft.messages import AppendEntries, AppendResponse, Entry, EntryKind, VoteRequest, VoteResponse
+from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member, Membership, Refusal
+from raftq_k8s.raft.messages import (
+    AppendEntries,
+    AppendResponse,
+    Entry,
+    EntryKind,
+    SnapshotChunk,
+    SnapshotMark,
+    SnapshotResponse,
+    VoteRequest,
+    VoteResponse,
+)
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Index, MemberId, Term
 from raftq_k8s.state.commands import Applied, NotAnObject, TooBig
 
@@ -18,6 +28,7 @@ A, B = MemberId("a"), MemberId("b")
 SENDER = Identity(ClusterId("cluster"), A, Incarnation("volume"), Generation(3), BootId("boot"))
 BLANK = Identity(None, A, Incarnation("volume"), Generation(1), BootId("boot"))
 RECORD = BirthRecord(ClusterId("cluster"), (Member(A, Incarnation("volume")),), Term(1))
+MARK = SnapshotMark(Index(7), Term(2), Membership((Member(A, Incarnation("volume")),)), 9, 0xFFFFFFFF)
 ENTRIES = (Entry(Index(8), Term(2), EntryKind.NOOP), Entry(Index(9), Term(3), EntryKind.COMMAND, b"\x00\xff"))
 
 SPOKEN: list[tuple[Spoken, str, dict[str, Any]]] = [
@@ -36,6 +47,12 @@ SPOKEN: list[tuple[Spoken, str, dict[str, Any]]] = [
         AppendResponse(A, B, Term(3), 4, False, Index(7), Index(5), Term(1), 200.0),
         "dataResponse",
         {"node": "a", "term": 3, "success": False},
+    ),
+    (SnapshotChunk(A, B, Term(3), 4, MARK, 5, b"\x00\xff"), "syncData", {"node": "a", "term": 3, "data": []}),
+    (
+        SnapshotResponse(A, B, Term(3), 4, Index(7), 9, True, 200.0),
+        "dataResponse",
+        {"node": "a", "term": 3, "success": True},
     ),
     (Forward(A, B, 9, b"\x00\xff"), "dataResponse", {"node": "a", "term": 5, "success": True}),
     (Forwarded(A, B, 9, Applied(4, existed=True)), "syncData", {"node": "a", "term": 5, "data": []}),
