@@ -12,7 +12,7 @@ from collections import deque
 import msgspec
 
 from raftq_k8s.raft.consensus import Consensus
-from raftq_k8s.raft.membership import BirthRecord, Identity, Member
+from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member
 from raftq_k8s.raft.messages import Message
 from raftq_k8s.raft.persistence import HardState, Restored
 from raftq_k8s.raft.settings import Settings
@@ -87,6 +87,11 @@ class _Cluster:
         record = BirthRecord(_CLUSTER, members, Term(1))
         self.now: Instant = 0.0
         self._members = {name: _member(name, record, seed) for seed, name in enumerate(names)}
+        for name, member in self._members.items():
+            for other in names:
+                if other != name:
+                    member.step(_hello(other, record), self.now)
+            self.take(member)
         while not (leading := [each for each in self._members.values() if each.standing.established]):
             self.now = min(each.wake_at for each in self._members.values())
             for member in self._members.values():
@@ -137,8 +142,15 @@ class _Cluster:
             member.persisted(output.receipt, self.now)
 
 
+def _identity(name: MemberId) -> Identity:
+    return Identity(_CLUSTER, name, Incarnation(f"volume-{name}"), Generation(1), BootId(f"boot-{name}"))
+
+
+def _hello(name: MemberId, record: BirthRecord) -> Hello:
+    return Hello(1, 1, _identity(name), record, "")
+
+
 def _member(name: MemberId, record: BirthRecord, seed: int) -> Consensus:
-    incarnation = Incarnation(f"volume-{name}")
-    identity = Identity(record.cluster, name, incarnation, Generation(1), BootId(f"boot-{name}"))
-    restored = Restored(name, incarnation, Generation(1), record, HardState(), [])
+    identity = _identity(name)
+    restored = Restored(name, identity.incarnation, Generation(1), record, HardState(), [])
     return Consensus(identity, restored, Settings(), seed, 0.0)

@@ -6,6 +6,7 @@
 - `snapshots`: how a peer gets what the log does not tell any more;
 - `reads`: what may be answered from a state;
 - `transfer`: leadership handed to another voter;
+- `changes`: members come and go;
 - `greeting`: whom a member listens to;
 - `core`: the state they share, and what waits for the disk;
 - `quorum`, `log`, `progress`: counting, entries, one peer.
@@ -17,11 +18,11 @@ first looks at the time.
 
 from collections.abc import Collection, Sequence
 
-from raftq_k8s.raft import election, greeting, lease, reads, replication, snapshots, transfer
-from raftq_k8s.raft.configuration import born
+from raftq_k8s.raft import changes, election, greeting, lease, reads, replication, snapshots, transfer
+from raftq_k8s.raft.configuration import of_log
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.log import Log
-from raftq_k8s.raft.membership import Hello, Identity
+from raftq_k8s.raft.membership import Change, Hello, Identity, Membership
 from raftq_k8s.raft.messages import (
     AppendEntries,
     AppendResponse,
@@ -78,15 +79,15 @@ class Overloaded(Exception):
 class Consensus:
     """One member of one cluster.
 
-    `restored` is what its volume held when it was opened, with a birth record that names this member; `now` is
-    milliseconds on a clock that never goes back and goes on while the machine sleeps. Raises `ValueError` for a volume
-    without such a record.
+    `restored` is what its volume held when it was opened, with the birth record of the cluster, which need not name
+    this member: it may have joined later. `now` is milliseconds on a clock that never goes back and goes on while the
+    machine sleeps. Raises `ValueError` for a volume without a record, or with another cluster's.
     """
 
     def __init__(self, identity: Identity, restored: Restored, settings: Settings, seed: int, now: Instant) -> None:
         birth = restored.birth
-        if birth is None or not birth.names(identity.member, identity.incarnation):
-            raise ValueError(f"the birth record does not name {identity.member} ({identity.incarnation})")
+        if birth is None:
+            raise ValueError(f"the volume of {identity.member} belongs to no cluster")
         if not birth.is_possible:
             raise ValueError(f"no correct founder wrote this birth record: {birth}")
         if identity.cluster != birth.cluster:
@@ -97,7 +98,8 @@ class Consensus:
         if restored.base > (restored.snapshot.index if restored.snapshot is not None else NO_INDEX):
             raise ValueError(f"the log of {identity.member} begins after {restored.base}, and no snapshot covers that")
         log = Log(restored.entries, restored.base, restored.base_term, restored.term_starts)
-        self._core = Core(identity, born(birth), hard_state, log, restored.snapshot, settings, Dice(seed))
+        configurations = of_log(birth, restored)
+        self._core = Core(identity, configurations, hard_state, log, restored.snapshot, settings, Dice(seed))
         lease.forget_nothing(self._core, now)
 
     # ------------------------------------------------------------------------------------------------------------ doors
@@ -109,7 +111,10 @@ class Consensus:
         if isinstance(message, Hello):
             greeting.on_hello(core, message)
             return
-        if message.destination != core.me or message.source not in core.peers:
+        if core.fenced is not None:
+            core.ignore("fenced")
+            return
+        if message.destination != core.me or not self._is_heard(message):
             core.ignore("no-member")
             return
         if not is_possible(message):
@@ -118,8 +123,11 @@ class Consensus:
         match message:
             case AppendEntries():
                 replication.on_append_entries(core, message, now)
+                changes.go_on(core, now)
             case AppendResponse():
                 replication.on_append_response(core, message, now)
+                changes.acknowledged(core, message.source, message.term, now)
+                changes.go_on(core, now)
                 transfer.tell_target(core)
                 reads.confirm(core, now)
             case VoteRequest():
@@ -134,17 +142,29 @@ class Consensus:
                 reads.on_read_index_response(core, message, now)
             case SnapshotChunk():
                 snapshots.on_snapshot_chunk(core, message, now)
+                changes.go_on(core, now)
             case SnapshotResponse():
                 snapshots.on_snapshot_response(core, message, now)
+                changes.acknowledged(core, message.source, message.term, now)
                 replication.go_on(core, message.source, now)
+                changes.go_on(core, now)
                 transfer.tell_target(core)
                 reads.confirm(core, now)
+
+    def _is_heard(self, message: Message) -> bool:
+        """Whoever was accepted may lead, for this node's configuration may be old; only a member is counted."""
+        if isinstance(message, AppendEntries | VoteRequest | TimeoutNow | SnapshotChunk):
+            return message.source in self._core.peers or message.source in self._core.accepted
+        return self._core.counts(message.source)
 
     def tick(self, now: Instant) -> None:
         """Time passed."""
         self._look_at_the_time(now)
+        if self._core.fenced is not None:
+            return
         election.campaign_if_due(self._core, now)
         replication.send_round_if_due(self._core, now)
+        changes.go_on(self._core, now)
         transfer.tell_target(self._core)
         reads.ask_again_if_due(self._core, now)
         reads.confirm(self._core, now)
@@ -167,6 +187,20 @@ class Consensus:
         if core.log.unsynced > UNSYNCED_LIMIT:
             raise Overloaded(f"the disk is {core.log.unsynced} entries behind; try again later")
         return core.term, replication.append_commands(core, leader, commands)
+
+    def change(self, change: Change, now: Instant) -> Index:
+        """Begin a change of members; returns the index of its entry. It took effect for good when that is committed
+        with this term.
+
+        Raises `NotLeader`, or `ChangeRefused` for what makes no sense, or not now.
+        """
+        self._look_at_the_time(now)
+        core = self._core
+        if not isinstance(core.role, Leader):
+            raise NotLeader(core.leader)
+        changes.begin(core, core.role, change, now)
+        changes.go_on(core, now)
+        return core.configurations.latest_index
 
     def read(self, context: ReadContext, now: Instant) -> None:
         """A linearizable read came in. Some later output's `reads` says up to where a state must have applied the log
@@ -222,6 +256,7 @@ class Consensus:
         for vote in own_votes:
             election.on_vote_response(core, vote, now)
         replication.commit_if_held(core, now)
+        changes.go_on(core, now)
         reads.confirm(core, now)
 
     def applied(self, index: Index) -> None:
@@ -282,6 +317,8 @@ class Consensus:
             leader = core.role
             round_at = min(leader.next_round_at, leader.news_at)
             return min(round_at, lease.quorum_until(core, leader), transfer.wake_at(leader), ask_again_at)
+        if core.fenced is not None:
+            return ask_again_at
         return min(core.election_at, ask_again_at)
 
     @property
@@ -316,6 +353,21 @@ class Consensus:
     @property
     def voters(self) -> tuple[MemberId, ...]:
         return self._core.configuration.voters
+
+    @property
+    def membership(self) -> Membership:
+        """By the latest configuration in this node's log, committed or not."""
+        return self._core.configuration.membership
+
+    @property
+    def changing(self) -> bool:
+        """Whether that one is not committed yet, as far as this node knows, or is a joint one."""
+        core = self._core
+        return core.configurations.latest_index > core.commit or core.configuration.is_joint
+
+    def membership_at(self, index: Index) -> Membership:
+        """In force at that index, which is applied and not compacted: for a snapshot of it."""
+        return self._core.configurations.at(index).membership
 
     @property
     def commit_index(self) -> Index:

@@ -9,11 +9,12 @@ after, and for entries before them that only the volume holds.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TypeAlias
 
-from raftq_k8s.raft.configuration import Configuration
+from raftq_k8s.raft.configuration import Configuration, Configurations, of
 from raftq_k8s.raft.log import Log
-from raftq_k8s.raft.membership import Identity
+from raftq_k8s.raft.membership import Identity, Member, Refusal
 from raftq_k8s.raft.messages import Entry, Message, ReadIndexResponse, SnapshotMark, VoteResponse
 from raftq_k8s.raft.output import NO_OUTPUT, Accepted, ChunkWanted, EntriesWanted, Output, Refused, Standing, Wanted
 from raftq_k8s.raft.partial_snapshot import PartialSnapshot
@@ -72,13 +73,16 @@ class Core:
         "cancelled",
         "commit",
         "configuration",
+        "configurations",
         "dice",
         "election_at",
         "elections",
         "eligible",
+        "fenced",
         "handed_to_apply",
         "identity",
         "ignored",
+        "is_voter",
         "leader_changes",
         "log",
         "me",
@@ -101,7 +105,7 @@ class Core:
     def __init__(
         self,
         identity: Identity,
-        configuration: Configuration,
+        configurations: Configurations,
         hard_state: HardState,
         log: Log,
         snapshot: SnapshotMark | None,
@@ -110,8 +114,14 @@ class Core:
     ) -> None:
         self.identity = identity
         self.me = identity.member
-        self.configuration = configuration
-        self.peers = configuration.peers_of(identity.member)
+        self.configurations = configurations
+        self.configuration: Configuration
+        """The latest that stands in the log."""
+        self.peers: tuple[MemberId, ...]
+        """All other members."""
+        self.is_voter: bool
+        """Whether this incarnation of this node counts."""
+        self.adopt_configuration()
         self.settings = settings
         self.dice = dice
         self.log = log
@@ -123,6 +133,8 @@ class Core:
 
         self.role: Role = Follower(None)
         self.eligible = True
+        self.fenced: Refusal | None = None
+        """Why this process takes no part any more, for good."""
         self.refuse_until: Instant = NEVER
         """Until then this node elects nobody, because a leader heard from it."""
         self.refuse_all_until: Instant = NEVER
@@ -173,6 +185,27 @@ class Core:
 
     # ------------------------------------------------------------------------------------------------- who this is
 
+    def adopt_configuration(self) -> None:
+        """Another configuration stands in the log from now on."""
+        configuration = self.configurations.latest
+        self.configuration = configuration
+        self.peers = configuration.peers_of(self.me)
+        myself = Member(self.me, self.identity.incarnation)
+        self.is_voter = self.me in configuration.voting and configuration.names(myself)
+
+    def take_entries(self, entries: Sequence[Entry]) -> None:
+        """A leader's entries stand in the log, instead of whatever stood where they begin and after."""
+        self.log.overwrite(entries)
+        truncated = self.configurations.truncate(entries[0].index)
+        if self.configurations.take(entries) or truncated:
+            self.adopt_configuration()
+
+    def counts(self, peer: MemberId) -> bool:
+        """Whether what that peer grants and acknowledges is counted: the process that speaks under its name has the
+        incarnation that the configuration names."""
+        accepted = self.accepted.get(peer)
+        return accepted is not None and accepted.incarnation == self.configuration.incarnations.get(peer)
+
     @property
     def leader(self) -> MemberId | None:
         match self.role:
@@ -213,6 +246,12 @@ class Core:
                 self.role = Follower(leader)
         self.note_leader()
 
+    def fence(self, refusal: Refusal, now: Instant) -> None:
+        """Take no part from here on: no vote, no election, no acknowledgement."""
+        if self.fenced is None:
+            self.fenced = refusal
+            self.follow(self.term, None, now)
+
     def note_leader(self) -> None:
         leader = self.leader
         if leader is not None and leader != self._known_leader:
@@ -250,6 +289,8 @@ class Core:
         state."""
         self.piece, self._seal = part, mark
         self.log.install(mark.index, mark.term, self.commit)
+        self.configurations = Configurations(of(mark.membership), mark.index)
+        self.adopt_configuration()
         self.snapshot = mark
         self.commit = self.handed_to_apply = self._restoring = mark.index
 
@@ -310,6 +351,7 @@ class Core:
         self.log.trim(self.applied, self.settings.tail_bytes)
         if self._compacting is not None and self._compacting[0] <= self._persisted:
             self.log.compact(self._compacting[1].index)
+            self.configurations.compact(self.log.base)
             self._compacting = None
         if self._installing is not None and self._installing[0] <= self._persisted:
             self._install = self._installing[1]

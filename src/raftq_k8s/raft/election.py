@@ -10,10 +10,9 @@ own window is over. So that two followers do not ask at the same instant, each w
 the names, and a little more by chance.
 """
 
-from raftq_k8s.raft import replication, transfer
+from raftq_k8s.raft import changes, replication, transfer
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.messages import Entry, EntryKind, TimeoutNow, VoteRequest, VoteResponse
-from raftq_k8s.raft.progress import Progress
 from raftq_k8s.raft.quorum import Tally, tally
 from raftq_k8s.raft.roles import Candidate, Follower, Leader, PreCandidate
 from raftq_k8s.raft.types import NO_TRANSFER, Index, Instant, MemberId, Milliseconds, Term, TransferId
@@ -25,7 +24,7 @@ CHANCE_STAGGER = 0.04
 
 def campaign_if_due(core: Core, now: Instant) -> None:
     if not isinstance(core.role, Leader) and now >= core.election_at:
-        if core.eligible:
+        if core.eligible and core.is_voter:
             ask_for_pre_votes(core, now)
         else:
             core.follow(core.term, None, now)
@@ -34,12 +33,12 @@ def campaign_if_due(core: Core, now: Instant) -> None:
 
 def leader_connection_lost(core: Core, peer: MemberId, now: Instant) -> None:
     """A hint that the leader is gone: stand as soon as the window allows, and not all at once."""
-    if isinstance(core.role, Follower) and core.role.leader == peer:
+    if isinstance(core.role, Follower) and core.role.leader == peer and core.is_voter:
         core.election_at = min(core.election_at, max(now, core.refuse_until) + _stagger(core, peer))
 
 
 def _stagger(core: Core, gone: MemberId) -> Milliseconds:
-    rank = [voter for voter in core.configuration.voters if voter != gone].index(core.me)
+    rank = [voter for voter in core.configuration.voting if voter != gone].index(core.me)
     return core.settings.window * (RANK_STAGGER * rank + core.dice.between(0.0, CHANCE_STAGGER))
 
 
@@ -74,7 +73,9 @@ def _ask_for_votes(core: Core, now: Instant, handed_over: TransferId = NO_TRANSF
 
 
 def _ask_everybody(core: Core, term: Term, handed_over: TransferId, *, pre_vote: bool) -> None:
-    for peer in core.peers:
+    for peer in core.configuration.voting:
+        if peer == core.me:
+            continue
         incarnation = core.configuration.incarnations[peer]
         core.send(
             VoteRequest(
@@ -129,9 +130,9 @@ def _count(core: Core, votes: dict[MemberId, bool], voter: MemberId, granted: bo
 def _lead(core: Core, now: Instant) -> None:
     """Begin a term with an entry of it: only that commits what came before (§5.4.2), and tells everybody who leads."""
     first = Index(core.log.last_index + 1)
-    limits = core.settings.max_inflight, core.settings.max_inflight_bytes
-    leader = Leader(now, first, {peer: Progress(first, *limits) for peer in core.peers})
+    leader = Leader(now, first)
     core.role = leader
+    changes.meet_peers(core, leader, now)
     core.note_leader()
     core.log.append([Entry(first, core.term, EntryKind.NOOP)])
     replication.send_round(core, leader, now)

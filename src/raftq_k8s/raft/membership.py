@@ -1,9 +1,13 @@
-"""Who is who: the identity of a process, what it says of itself when it connects, and whom a member listens to.
+"""Who is who: the identity of a process, what it says of itself when it connects, and who belongs to a cluster.
 
 A member is a name and an incarnation. Each start of its process raises a synced `generation` and draws a boot id, so
 that of two processes on one volume the younger fences the older, and a dropped connection of the same process is told
 from a restart. A node that belongs to no cluster yet says so by a hello without a cluster.
+
+What a change of members makes of a membership is decided here, whoever leads; when one may be begun, in `changes`.
 """
+
+from typing import TypeAlias
 
 import msgspec
 
@@ -51,6 +55,158 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     """Incarnations that were removed: they never come back."""
     version: int = 1
     """Of commands and formats: the highest that all members understand. It never falls."""
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return _in_order({*self.voters, *self.outgoing, *self.learners})
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether a correct leader may have written it."""
+        sets = (self.voters, self.outgoing, self.learners, self.tombstones)
+        in_order = all(_in_order(set(each)) == each for each in sets)
+        names = [member.name for member in self.members]
+        one_incarnation = len(set(names)) == len(names) and "" not in names
+        apart = not {*self.voters, *self.outgoing} & set(self.learners) and not set(self.members) & set(self.tombstones)
+        return in_order and one_incarnation and apart and len(self.voters) > 0 and self.version >= 1
+
+    def incarnation_of(self, name: MemberId) -> Incarnation | None:
+        return next((member.incarnation for member in self.members if member.name == name), None)
+
+
+class ChangeRefused(ValueError):
+    """The members cannot be changed like that, or not now; nothing was begun."""
+
+
+class AddLearner(msgspec.Struct, frozen=True, gc=False):
+    """It receives the log from here on; once it has caught up it may be promoted."""
+
+    member: Member
+
+
+class Promote(msgspec.Struct, frozen=True, gc=False):
+    """A learner becomes a voter."""
+
+    member: Member
+
+
+class Remove(msgspec.Struct, frozen=True, gc=False):
+    """For good: that incarnation never comes back."""
+
+    member: Member
+
+
+class Replace(msgspec.Struct, frozen=True, gc=False):
+    """The volume of a member was lost: its former incarnation is removed, and this one under its name is a learner."""
+
+    member: Member
+
+
+class ReplaceVoters(msgspec.Struct, frozen=True):
+    """These are the voters, instead of those before, by way of a joint configuration (dissertation §4.3). Who is none
+    of them any more is removed."""
+
+    voters: tuple[Member, ...]
+
+
+class RaiseVersion(msgspec.Struct, frozen=True, gc=False):
+    """Every member understands that version of commands and formats."""
+
+    version: int
+
+
+Change: TypeAlias = AddLearner | Promote | Remove | Replace | ReplaceVoters | RaiseVersion
+
+
+def changed(membership: Membership, change: Change) -> Membership:
+    """What the change makes of it. But for a joint configuration, any majority before it and any after it share a
+    voter, because at most one voter comes or goes (§4.1). Raises `ChangeRefused` for what makes no sense."""
+    match change:
+        case AddLearner(member):
+            _must_be_new(membership, member)
+            if (other := membership.incarnation_of(member.name)) is not None:
+                raise ChangeRefused(f"{member.name} is a member already, with incarnation {other}")
+            return msgspec.structs.replace(membership, learners=_with(membership.learners, member))
+        case Promote(member):
+            if member not in membership.learners:
+                raise ChangeRefused(f"{member.name} ({member.incarnation}) is no learner of this cluster")
+            return msgspec.structs.replace(
+                membership,
+                voters=_with(membership.voters, member),
+                learners=_without(membership.learners, member),
+            )
+        case Remove(member):
+            if member not in membership.members:
+                raise ChangeRefused(f"{member.name} ({member.incarnation}) is no member of this cluster")
+            return _removed(membership, member)
+        case Replace(member):
+            _must_be_new(membership, member)
+            former = membership.incarnation_of(member.name)
+            if former in (None, member.incarnation):
+                raise ChangeRefused(f"there is no other incarnation of {member.name} to replace")
+            rest = _removed(membership, Member(member.name, former))
+            return msgspec.structs.replace(rest, learners=_with(rest.learners, member))
+        case ReplaceVoters(voters):
+            return _joint(membership, voters)
+        case RaiseVersion(version):
+            if version <= membership.version:
+                raise ChangeRefused(f"the version is {membership.version} already")
+            return msgspec.structs.replace(membership, version=version)
+
+
+def _must_be_new(membership: Membership, member: Member) -> None:
+    if not member.name or not member.incarnation:
+        raise ChangeRefused("a member has a name and an incarnation")
+    if member in membership.tombstones:
+        raise ChangeRefused(f"{member.name} ({member.incarnation}) was removed, and never comes back")
+
+
+def _removed(membership: Membership, member: Member) -> Membership:
+    voters = _without(membership.voters, member)
+    if not voters:
+        raise ChangeRefused(f"{member.name} is the only voter")
+    return msgspec.structs.replace(
+        membership,
+        voters=voters,
+        learners=_without(membership.learners, member),
+        tombstones=_with(membership.tombstones, member),
+    )
+
+
+def _joint(membership: Membership, voters: tuple[Member, ...]) -> Membership:
+    incoming = _in_order(set(voters))
+    for voter in incoming:
+        _must_be_new(membership, voter)
+        if membership.incarnation_of(voter.name) not in (None, voter.incarnation):
+            raise ChangeRefused(f"{voter.name} is a member with another incarnation: replace that first")
+    if len({voter.name for voter in incoming}) != len(incoming) or not incoming:
+        raise ChangeRefused("the voters are to be named, each once")
+    if incoming == membership.voters:
+        raise ChangeRefused("these are the voters already")
+    learners = _in_order(set(membership.learners) - set(incoming))
+    return msgspec.structs.replace(membership, voters=incoming, outgoing=membership.voters, learners=learners)
+
+
+def without_outgoing(membership: Membership) -> Membership:
+    """The end of a joint configuration: its new half alone."""
+    removed = set(membership.outgoing) - set(membership.voters)
+    return msgspec.structs.replace(membership, outgoing=(), tombstones=_in_order({*membership.tombstones, *removed}))
+
+
+def _with(members: tuple[Member, ...], member: Member) -> tuple[Member, ...]:
+    return _in_order({*members, member})
+
+
+def _without(members: tuple[Member, ...], member: Member) -> tuple[Member, ...]:
+    return tuple(each for each in members if each != member)
+
+
+def _in_order(members: set[Member]) -> tuple[Member, ...]:
+    return tuple(sorted(members, key=_name_and_incarnation))
+
+
+def _name_and_incarnation(member: Member) -> tuple[MemberId, Incarnation]:
+    return member.name, member.incarnation
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True, gc=False):

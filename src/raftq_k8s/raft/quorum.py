@@ -5,7 +5,7 @@ its promise to elect nobody else. A joint configuration (dissertation §4.3) nee
 function asks each half, so a caller cannot forget one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
 from raftq_k8s.raft.configuration import Configuration
@@ -39,6 +39,11 @@ def _half_tally(votes: Mapping[MemberId, bool], voters: Sequence[MemberId]) -> T
     if granted >= majority(len(voters)):
         return Tally.WON
     return Tally.LOST if len(voters) - refused < majority(len(voters)) else Tally.UNDECIDED
+
+
+def is_majority(members: Collection[MemberId], configuration: Configuration) -> bool:
+    """Whether these alone could decide."""
+    return all(sum(voter in members for voter in half) >= majority(len(half)) for half in configuration.halves)
 
 
 def committed_index(held: Mapping[MemberId, Index], configuration: Configuration) -> Index:

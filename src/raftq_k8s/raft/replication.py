@@ -192,7 +192,7 @@ def on_append_entries(core: Core, append: AppendEntries, now: Instant) -> None:
         core.ignore("impossible")
         return
     if news:
-        core.log.overwrite(news)
+        core.take_entries(news)
     agreed = Index(append.previous_index + len(append.entries))
     core.commit = max(core.commit, min(append.commit, agreed))
     _acknowledge(core, append, agreed)

@@ -3,6 +3,7 @@
 from collections import deque
 from typing import TypeAlias
 
+from raftq_k8s.raft.catch_up import CatchUp
 from raftq_k8s.raft.configuration import Configuration
 from raftq_k8s.raft.pending_reads import PendingRead
 from raftq_k8s.raft.progress import Progress
@@ -48,6 +49,7 @@ class Transfer:
 
 class Leader:
     __slots__ = (
+        "catch_up",
         "counted_by",
         "elected_at",
         "first_index",
@@ -67,11 +69,12 @@ class Leader:
         "uncommitted_bytes",
     )
 
-    def __init__(self, elected_at: Instant, first_index: Index, progress: dict[MemberId, Progress]) -> None:
+    def __init__(self, elected_at: Instant, first_index: Index) -> None:
         self.elected_at = elected_at
         self.first_index = first_index
         """Of this term: once it is committed, the leader is established."""
-        self.progress = progress
+        self.progress: dict[MemberId, Progress] = {}
+        self.catch_up: dict[MemberId, CatchUp] = {}
         self.round = 0
         self.rounds: deque[tuple[int, Instant]] = deque()
         """The recent rounds and when they were sent."""

@@ -54,8 +54,10 @@ def _want_piece(core: Core, peer: MemberId, sending: Sending) -> None:
 def send_piece(core: Core, wanted: ChunkWanted, data: bytes | None, now: Instant) -> None:
     """The volume gave what was wanted; `None` where it holds another snapshot by now."""
     leader = core.role
-    sending = leader.progress[wanted.peer].sending if isinstance(leader, Leader) else None
-    if not isinstance(leader, Leader) or sending is None or sending.wanted != wanted:
+    if not isinstance(leader, Leader) or wanted.peer not in leader.progress:
+        return
+    sending = leader.progress[wanted.peer].sending
+    if sending is None or sending.wanted != wanted:
         return
     sending.wanted = None
     sending.again_at = now + core.settings.window

@@ -79,6 +79,15 @@ def tell_target(core: Core) -> None:
         core.send(TimeoutNow(core.me, transfer.target, core.term, transfer.id))
 
 
+def abdicate(core: Core, leader: Leader, now: Instant) -> None:
+    """This leader votes no longer, by a committed configuration: lead no longer either, and let whoever lacks the least
+    stand at once."""
+    target = successor(core, leader, core.configuration.voters)
+    if target is not None:
+        core.send(TimeoutNow(core.me, target, core.term, TransferId(leader.last_transfer + 1)))
+    core.follow(core.term, None, now)
+
+
 def cancel(core: Core, leader: Leader, now: Instant) -> None:
     """Give the transfer up: from here on its votes are refused, and every append tells so. The lease begins anew."""
     if leader.transfer is None:
@@ -116,7 +125,7 @@ def is_to_be_heeded(core: Core, message: TimeoutNow, now: Instant) -> bool:
     return (
         message.term >= core.term
         and not (isinstance(core.role, Leader) and message.term == core.term)
-        and core.me in core.configuration.voters
+        and core.is_voter
         and core.eligible
         and lease.window_after_start(core, now) == 0
         and not _is_cancelled(core, message.term, message.transfer)

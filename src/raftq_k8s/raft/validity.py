@@ -2,9 +2,11 @@
 
 from math import isfinite
 
+from raftq_k8s.raft.configuration import decode
 from raftq_k8s.raft.messages import (
     AppendEntries,
     AppendResponse,
+    EntryKind,
     Message,
     ReadIndexRequest,
     ReadIndexResponse,
@@ -71,6 +73,8 @@ def _is_possible_append(append: AppendEntries) -> bool:
     for entry in append.entries:
         if entry.index != index + 1 or not max(term, 1) <= entry.term <= append.term:
             return False
+        if entry.kind is EntryKind.CONFIGURATION and decode(entry.command) is None:
+            return False
         index, term = entry.index, entry.term
     return True
 
@@ -79,5 +83,7 @@ def _is_possible_piece(chunk: SnapshotChunk) -> bool:
     """Of a snapshot of something, within it; only one that has no bytes at all goes on by a piece without any."""
     mark, end = chunk.mark, chunk.offset + len(chunk.data)
     if not (0 < mark.index < HIGHEST_INDEX and 0 < mark.term <= chunk.term and 0 <= mark.checksum < 1 << 32):
+        return False
+    if not mark.membership.is_possible:
         return False
     return 0 <= chunk.offset <= end <= mark.size and (chunk.data != b"" or mark.size == 0)

@@ -1,13 +1,14 @@
 """A few nodes in one thread: a network of lists, disks of lists, and a clock that stands still until it is moved.
 
 Messages wait until `deliver`, writes until `sync`, unless the cluster is told to do both by itself (`settle`,
-`advance`). What was not synced is gone after `crash`. Nothing is random but the core's own dice.
+`advance`). What was not synced is gone after `crash`. Nothing is random but the core's own dice. All processes have
+greeted each other from their start on, and were accepted; tests of that say hello themselves.
 """
 
 from collections.abc import Callable, Iterable
 
 from raftq_k8s.raft.consensus import Consensus
-from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member
+from raftq_k8s.raft.membership import BirthRecord, Change, Hello, Identity, Member
 from raftq_k8s.raft.messages import Entry, EntryKind, Message
 from raftq_k8s.raft.pending_reads import ConfirmedRead, FailedRead, ReadContext, ReadFailure
 from raftq_k8s.raft.persistence import HardState, Receipt, Restored, Write
@@ -40,6 +41,7 @@ class Disk:
 class Node:
     def __init__(self, cluster: "Cluster", name: str, seed: int) -> None:
         self.cluster, self.name, self.seed = cluster, MemberId(name), seed
+        self.incarnation = Incarnation(f"i-{name}")
         self.disk = Disk()
         self.generation = 0
         self.applied: list[Entry] = []
@@ -54,7 +56,7 @@ class Node:
         boot = BootId(f"{self.name}-boot{self.generation}")
         restored = Restored(
             self.name,
-            Incarnation(f"i-{self.name}"),
+            self.incarnation,
             Generation(self.generation),
             self.cluster.record,
             self.disk.hard_state,
@@ -65,6 +67,21 @@ class Node:
         self.consensus = Consensus(
             self.identity, restored, self.settings, self.seed + self.generation * 1000, self.cluster.now
         )
+        for other in self.cluster.live:
+            if other is not self:
+                other.core._core.accepted[self.name] = self.identity
+                self.consensus._core.accepted[other.name] = other.identity
+
+    def wipe(self) -> None:
+        """Its volume is lost: it comes back, once it is started, as another incarnation."""
+        self.crash()
+        self.disk = Disk()
+        self.generation = 0
+        self.incarnation = Incarnation(f"{self.incarnation}'")
+
+    @property
+    def member(self) -> Member:
+        return Member(self.name, self.incarnation)
 
     def crash(self) -> None:
         self.disk.under_way.clear()
@@ -119,6 +136,19 @@ class Cluster:
         self.leaders: dict[Term, MemberId] = {}
         for node in self.nodes.values():
             node.start()
+
+    def add(self, name: str) -> Node:
+        """A process that has adopted this cluster's record, which does not name it; whether it is a member, the log
+        says."""
+        node = self.nodes[name] = Node(self, name, seed=100 + len(self.nodes))
+        node.start()
+        return node
+
+    def change(self, name: str, change: Change) -> Index:
+        """Hand the leader a change of members."""
+        index = self[name].change(change, self.now)
+        self.nodes[name].collect()
+        return index
 
     def __getitem__(self, name: str) -> Consensus:
         return self.nodes[name].core
