@@ -2,8 +2,9 @@
 
 import pytest
 
-from raftq_k8s.node.driver import Written
+from raftq_k8s.node.actions import Load, Loaded, Written
 from raftq_k8s.raft.messages import Entry, EntryKind
+from raftq_k8s.raft.output import ChunkWanted, EntriesWanted
 from raftq_k8s.raft.persistence import Receipt, Write
 from raftq_k8s.raft.types import Index, MemberId, Term
 from raftq_k8s.sim.dice import Dice
@@ -15,6 +16,7 @@ from raftq_k8s.storage.volume import VolumeUnusable
 class Process:
     def __init__(self, seed: int = 1) -> None:
         self.ended: list[Written] = []
+        self.found: list[Loaded] = []
         self.failed = False
         self.events = Events()
         self.disk = Disk(MemberId("n0"), self.events, Dice(seed), self)
@@ -22,6 +24,9 @@ class Process:
 
     def written(self, life: int, written: Written) -> None:
         self.ended.append(written)
+
+    def loaded(self, life: int, load: Load, loaded: Loaded) -> None:
+        self.found.append(loaded)
 
     def write_failed(self, life: int) -> None:
         self.failed = True
@@ -36,10 +41,22 @@ def test_writes_end_later_and_in_order() -> None:
     process = Process()
     process.write(1, 2, 3)
     assert not process.ended
-    assert not process.disk.entries
+    assert not process.disk.contents.entries
     process.events.run_until(100.0)
     assert process.ended == [1, 2, 3]
-    assert [entry.index for entry in process.disk.entries] == [1, 2, 3]
+    assert [entry.index for entry in process.disk.contents.entries] == [1, 2, 3]
+
+
+def test_what_is_loaded_comes_later_and_sees_every_write_before() -> None:
+    process = Process()
+    process.write(1, 2)
+    process.disk.load(EntriesWanted(Index(1), Index(9), 1 << 20))
+    process.disk.load(ChunkWanted(MemberId("n1"), Index(1), 0, 1))
+    process.write(3)
+    assert not process.found
+    process.events.run_until(100.0)
+    assert process.found == [tuple(process.disk.contents.entries[:2]), None]
+    assert process.ended == [1, 2, 3]
 
 
 def test_a_crash_keeps_a_prefix_of_what_was_under_way_and_ends_nothing() -> None:
@@ -61,7 +78,7 @@ def test_a_write_of_a_former_life_never_ends_in_the_next() -> None:
     process.write(1)
     process.disk.crash()
     process.disk.open(2)
-    process.write(2) if process.disk.entries else process.write(1)
+    process.write(2) if process.disk.contents.entries else process.write(1)
     process.events.run_until(100.0)
     assert len(process.ended) == 1
 

@@ -9,13 +9,13 @@ Commands and their fates are `submissions.py`, reads `read_queue.py`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
 import msgspec
 
+from raftq_k8s.node.actions import Actions, BirthReceipt, Load, Loaded, Written
 from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused
 from raftq_k8s.node.notes import of_greeting, of_standing
-from raftq_k8s.node.read_queue import ReadOutcome, ReadQueue
+from raftq_k8s.node.read_queue import ReadQueue
 from raftq_k8s.node.session_time import SessionTime
 from raftq_k8s.node.status import NodeStatus, RaftRole
 from raftq_k8s.node.submissions import Submission, Submissions, Token
@@ -26,7 +26,7 @@ from raftq_k8s.raft.consensus import Consensus, NotLeader, Overloaded, Transferr
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity
 from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind
 from raftq_k8s.raft.output import Accepted, Output, Standing
-from raftq_k8s.raft.persistence import HardState, Receipt, Restored, Write
+from raftq_k8s.raft.persistence import HardState, Restored, Write
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import (
     LONGEST_STEP,
@@ -51,12 +51,6 @@ _STRANGERS_NOTED = 256
 """Names under which somebody was refused: whoever invents more of them fills no memory and no log."""
 
 
-class BirthReceipt(msgspec.Struct, frozen=True):
-    """Names the one write of an unborn node: its birth record."""
-
-
-Written: TypeAlias = Receipt | BirthReceipt
-
 NOBODY = Standing("follower", NO_TERM, None, established=False)
 """How a node stands that takes no part yet."""
 
@@ -70,36 +64,6 @@ _ROLES = {
 
 def role_of(standing: Standing) -> RaftRole:
     return _ROLES[standing.role]
-
-
-class Actions(msgspec.Struct):
-    """To be carried out in the order of the fields."""
-
-    write: tuple[Written, Write] | None = None
-    """Call `persisted` with the receipt when it is on stable storage. A write that fails is final: stop the node."""
-    announce: bool = False
-    """This node's hello changed."""
-    messages: dict[MemberId, list[Wire]] = msgspec.field(default_factory=dict)
-    greetings: tuple[Accepted | output.Refused, ...] = ()
-    resolved: list[tuple[Token, Outcome]] = msgspec.field(default_factory=list)
-    reads: list[tuple[Token, ReadOutcome]] = msgspec.field(default_factory=list)
-    """Where an index stands, this node's state answers the read, as it is now."""
-    standing: Standing | None = None
-    """Set when it changed."""
-    notes: list[str] = msgspec.field(default_factory=list)
-    """Sentences for a log."""
-
-    def __bool__(self) -> bool:
-        return bool(
-            self.write
-            or self.announce
-            or self.messages
-            or self.greetings
-            or self.resolved
-            or self.reads
-            or self.standing
-            or self.notes
-        )
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -250,6 +214,10 @@ class Driver:
             case _:
                 raise ValueError(f"{written} was never given in this phase")
 
+    def loaded(self, load: Load, loaded: Loaded, now: Instant) -> None:
+        """What an earlier action wanted of the volume."""
+        raise ValueError(f"{load} was never wanted")
+
     def observe_term(self, term: Term, now: Instant) -> None:
         if term <= LONGEST_STEP:  # the core would not believe a newborn more
             self._observed_term = max(self._observed_term, term)
@@ -326,7 +294,7 @@ class Driver:
 
     def _take(self, out: Output, actions: Actions, now: Instant) -> None:
         if out.receipt is not None and out.write is not None:
-            actions.write = (out.receipt, out.write)
+            actions.writes.append((out.receipt, out.write))
         for message in out.messages:
             actions.messages.setdefault(message.destination, []).append(message)
         actions.greetings = out.greetings
@@ -344,7 +312,7 @@ class Driver:
         if record is None or unborn.record_handed_over:
             return Actions()
         unborn.record_handed_over = True
-        return Actions(write=(BirthReceipt(), Write(birth=record)))
+        return Actions(writes=[(BirthReceipt(), Write(birth=record))])
 
     def _become_member(self, unborn: _Unborn, now: Instant) -> None:
         record = unborn.birth.record

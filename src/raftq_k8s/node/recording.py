@@ -28,6 +28,7 @@ DOORS = (
     "hand_over",
     "tick",
     "persisted",
+    "loaded",
     "observe_term",
     "ignore",
     "end",

@@ -11,7 +11,8 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from raftq_k8s.node.driver import Actions, Driver
+from raftq_k8s.node.actions import Actions
+from raftq_k8s.node.driver import Driver
 from raftq_k8s.node.recording import DOORS, Outputs
 from raftq_k8s.node.trace import Call, Recording, TraceUnreadable
 from raftq_k8s.raft.output import Standing

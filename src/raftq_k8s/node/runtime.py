@@ -2,11 +2,11 @@
 
 Everything that happens is put in a row and looked at once a turn of the loop: what arrived from peers, which writes
 ended, what callers submitted, whether it is time. So a batch grows by itself while the loop or the disk is busy: one
-proposal, one write and one frame a peer for all of it, and no task for any. Writes end on the thread of the storage;
-however many end together, the loop is woken once.
+proposal, one write and one frame a peer for all of it, and no task for any. Writes and loads end on the thread of the
+storage; however many end together, the loop is woken once.
 
-A failed write, or an exception out of the driver, is final: the node takes no further part, `failure` ends with it,
-and the process is expected to exit.
+A failed write or load, or an exception out of the driver, is final: the node takes no further part, `failure` ends
+with it, and the process is expected to exit.
 """
 
 import asyncio
@@ -18,17 +18,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import count
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from raftq_k8s.node import errors
-from raftq_k8s.node.driver import Actions, Driver, Written
+from raftq_k8s.node.actions import Actions, Load, Loaded, SliceWanted, Written
+from raftq_k8s.node.driver import Driver
 from raftq_k8s.node.forwarding import Outcome, Refused, Unknown
 from raftq_k8s.node.read_queue import ReadOutcome
 from raftq_k8s.node.status import NodeStatus
 from raftq_k8s.node.submissions import Submission, Token
 from raftq_k8s.node.transport import Transport, Wire
 from raftq_k8s.raft.membership import Hello, Identity, Refusal
-from raftq_k8s.raft.output import Accepted, Standing
+from raftq_k8s.raft.output import Accepted, ChunkWanted, EntriesWanted, Standing
 from raftq_k8s.raft.types import Instant, MemberId, Term
 from raftq_k8s.state import commands
 from raftq_k8s.state.commands import DocumentResult, SessionClosed, SessionOpened
@@ -86,7 +87,8 @@ class Runtime:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: Instant = math.inf
 
-        self._written: deque[tuple[Written, BaseException | None]] = deque()
+        self._from_storage: deque[Callable[[Instant], None] | BaseException] = deque()
+        """What ended there, in its order: which door to call, or why there is none."""
         self._storage_called = False
 
     async def start(self) -> None:
@@ -236,9 +238,10 @@ class Runtime:
             self._driver.tick(now)
 
     def _carry_out(self, actions: Actions) -> None:
-        if actions.write is not None:
-            written, write = actions.write
+        for written, write in actions.writes:
             self._volume.write(write).add_done_callback(partial(self._write_ended, written))
+        for load in actions.loads:
+            self._load(load)
         if actions.announce:
             self._transport.announce()
         for destination, messages in actions.messages.items():
@@ -282,20 +285,36 @@ class Runtime:
 
     # -------------------------------------------------------------------------------------------------------- storage
 
+    def _load(self, load: Load) -> None:
+        future: Future[Any]
+        match load:
+            case EntriesWanted(first, last, max_bytes):
+                future = self._volume.load(first, last, max_bytes)
+            case ChunkWanted() | SliceWanted():
+                future = self._volume.read_snapshot(load.index, load.offset, load.max_bytes)
+        future.add_done_callback(partial(self._load_ended, load))
+
     def _write_ended(self, written: Written, future: "Future[None]") -> None:
         """On any thread."""
-        self._written.append((written, future.exception()))
+        self._ended(future.exception() or partial(self._driver.persisted, written))
+
+    def _load_ended(self, load: Load, future: "Future[Loaded]") -> None:
+        """On any thread."""
+        self._ended(future.exception() or partial(self._driver.loaded, load, future.result()))
+
+    def _ended(self, door: Callable[[Instant], None] | BaseException) -> None:
+        self._from_storage.append(door)
         if not self._storage_called:
             self._storage_called = True
             self._loop.call_soon_threadsafe(self._turn)
 
     def _look_at_storage(self) -> None:
         self._storage_called = False  # first: what ends from here on calls again
-        while self._written:
-            written, error = self._written.popleft()
-            if error is not None:
-                raise error
-            self._driver.persisted(written, self._clock())
+        while self._from_storage:
+            door = self._from_storage.popleft()
+            if isinstance(door, BaseException):
+                raise door
+            door(self._clock())
 
     def _fail(self, error: BaseException) -> None:
         self._take_no_part()

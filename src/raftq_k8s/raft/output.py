@@ -26,7 +26,7 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
     refusal: Refusal
 
 
-class EntriesWanted(msgspec.Struct, frozen=True, gc=False):
+class EntriesWanted(msgspec.Struct, frozen=True, gc=False, tag="entries"):
     """Entries of this node's volume that are not in memory, to be given to `entries_loaded`: as many from `first` on as
     fit `max_bytes`, at least one, and none after `last`."""
 
@@ -35,7 +35,7 @@ class EntriesWanted(msgspec.Struct, frozen=True, gc=False):
     max_bytes: int
 
 
-class ChunkWanted(msgspec.Struct, frozen=True, gc=False):
+class ChunkWanted(msgspec.Struct, frozen=True, gc=False, tag="chunk"):
     """A piece of this volume's snapshot at `index`, for that peer, to be given to `snapshot_chunk`."""
 
     peer: MemberId

@@ -81,7 +81,7 @@ class Cluster:
                 Term(1),
             )
             for machine in self.machines:
-                machine.disk.birth = record
+                machine.disk.contents.birth = record
 
     def run(self) -> Result:
         violation = None
@@ -137,7 +137,7 @@ class Cluster:
                 for each in self.machines:
                     each.crash(silently=fault.amount > 0)
                     self.events.after(fault.lasts, each.start)
-            case "wipe" if machine.disk.birth is not None:
+            case "wipe" if machine.disk.contents.birth is not None:
                 machine.crash(silently=fault.amount > 0)
                 machine.disk.wipe()
                 self.events.after(fault.lasts, machine.start)

@@ -1,49 +1,66 @@
 """A volume that keeps the storage contract and nothing more.
 
-Writes end in the order given, each as a whole or not at all, some time after they were handed over. A crash loses what
-had not ended, except that a prefix of it may have reached the disk. A full disk fails a write, which is final for the
-process. A wiped one comes back blank, as another incarnation; a corrupt one does not open any more.
+Writes and loads end in the order given, each write as a whole or not at all, some time after they were handed over. A
+crash loses what had not ended, except that a prefix of it may have reached the disk. A full disk fails a write, which
+is final for the process. A wiped one comes back blank, as another incarnation; a corrupt one does not open any more. Of
+a longer log only the tail comes along at a start.
 """
 
 from collections import deque
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from raftq_k8s.node.driver import Written
-from raftq_k8s.raft.membership import BirthRecord
+from raftq_k8s.node.actions import Load, Loaded, Written
 from raftq_k8s.raft.messages import Entry
+from raftq_k8s.raft.output import EntriesWanted
 from raftq_k8s.raft.persistence import HardState, Restored, Write
-from raftq_k8s.raft.types import Generation, Incarnation, MemberId, Milliseconds
+from raftq_k8s.raft.types import Incarnation, Index, MemberId, Milliseconds
 from raftq_k8s.sim.dice import Dice
 from raftq_k8s.sim.events import Events
-from raftq_k8s.storage.volume import VolumeUnusable
+from raftq_k8s.storage.contents import Contents
+from raftq_k8s.storage.volume import TAIL_BYTES, VolumeUnusable
 
 
 class Owner(Protocol):
     def written(self, life: int, written: Written) -> None: ...
 
+    def loaded(self, life: int, load: Load, loaded: Loaded) -> None: ...
+
     def write_failed(self, life: int) -> None: ...
+
+
+_Work: TypeAlias = tuple[Written, Write] | Load
 
 
 class Disk:
     def __init__(self, member: MemberId, events: Events, dice: Dice, owner: Owner) -> None:
         self.member = member
         self.usual: tuple[Milliseconds, Milliseconds] = (0.2, 2.0)
+        self.tail_bytes = TAIL_BYTES
         self.slowed_by = 1.0
         self.full = False
         self.corrupt = False
         self.wiped = 0
-        self.birth: BirthRecord | None = None
-        self.hard_state = HardState()
-        self.entries: list[Entry] = []
-        self.before_wipe: list[Entry] = []
+        self.contents = Contents(member, self.incarnation)
+        self.before_wipe: Contents | None = None
         """What an earlier volume of this member held when it was lost: it did acknowledge that."""
-        self._generation = 0
         self._events, self._dice, self._owner = events, dice, owner
         self._life = 0
         self._sync = 0
-        self._under_way: deque[tuple[Written, Write]] = deque()
+        self._under_way: deque[_Work] = deque()
         self._syncing = 0
-        """How many of them are being synced together."""
+        """How many of them are being done together."""
+
+    @property
+    def hard_state(self) -> HardState:
+        return self.contents.hard_state
+
+    @property
+    def last_index(self) -> Index:
+        return self.contents.last_index
+
+    def holds(self, entry: Entry) -> bool:
+        """This volume, or the one that was lost."""
+        return _holds(self.contents, entry) or (self.before_wipe is not None and _holds(self.before_wipe, entry))
 
     def open(self, life: int) -> Restored:
         if self.corrupt:
@@ -51,37 +68,35 @@ class Disk:
         if self.full:
             raise VolumeUnusable(f"the volume of {self.member} is full")
         self._life = life
-        self._generation += 1
-        return Restored(
-            self.member,
-            self.incarnation,
-            Generation(self._generation),
-            self.birth,
-            self.hard_state,
-            list(self.entries),
-        )
+        return self.contents.open(self.tail_bytes)
 
     @property
     def incarnation(self) -> Incarnation:
         return Incarnation(f"{self.member}-volume{self.wiped}")
 
     def write(self, written: Written, write: Write) -> None:
-        self._under_way.append((written, write))
+        self._do((written, write))
+
+    def load(self, load: Load) -> None:
+        self._do(load)
+
+    def _do(self, work: _Work) -> None:
+        self._under_way.append(work)
         if not self._syncing:
             self._begin()
 
     def crash(self) -> None:
         """Of what was under way, a prefix reached the disk."""
         for _ in range(self._dice.below(len(self._under_way) + 1)):
-            self._keep(self._under_way.popleft()[1])
+            self._keep(self._under_way.popleft())
         self._under_way.clear()
         self._syncing = 0
         self._life = 0
 
     def wipe(self) -> None:
-        self.before_wipe = self.entries
+        self.before_wipe = self.contents
         self.wiped += 1
-        self.birth, self.hard_state, self.entries, self._generation = None, HardState(), [], 0
+        self.contents = Contents(self.member, self.incarnation)
 
     def _begin(self) -> None:
         self._syncing = len(self._under_way)
@@ -104,19 +119,26 @@ class Disk:
             return
         ended = [self._under_way.popleft() for _ in range(self._syncing)]
         self._syncing = 0
-        for _, write in ended:
-            self._keep(write)
+        found = [self._keep(work) for work in ended]
         if self._under_way:
             self._begin()
-        for written, _ in ended:
-            self._owner.written(life, written)
+        for work, loaded in zip(ended, found, strict=True):
+            if isinstance(work, tuple):
+                self._owner.written(life, work[0])
+            else:
+                self._owner.loaded(life, work, loaded)
 
-    def _keep(self, write: Write) -> None:
-        if write.birth is not None:
-            self.birth = write.birth
-        if write.hard_state is not None:
-            self.hard_state = write.hard_state
-        if write.entries:
-            first = write.entries[0].index
-            assert 0 < first <= len(self.entries) + 1, f"{self.member} was given entries that leave a gap"
-            self.entries[first - 1 :] = write.entries
+    def _keep(self, work: _Work) -> Loaded:
+        match work:
+            case (_, write):
+                self.contents.keep(write)
+                return None
+            case EntriesWanted(first, last, max_bytes):
+                return self.contents.load(first, last, max_bytes)
+            case _:
+                return self.contents.read_snapshot(work.index, work.offset, work.max_bytes)
+
+
+def _holds(contents: Contents, entry: Entry) -> bool:
+    """Or did, until a snapshot covered it."""
+    return entry.index < contents.base or contents.term_at(entry.index) == entry.term

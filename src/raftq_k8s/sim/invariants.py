@@ -145,7 +145,7 @@ class Invariants:
         machine.seen.promised_all_until = machine.seen.promised_until
         machine.seen.refused_transfer = (NO_TERM, NO_TRANSFER)
         machine.seen.term, machine.seen.vote = machine.disk.hard_state.term, machine.disk.hard_state.vote
-        machine.seen.log = list(machine.disk.entries)
+        machine.seen.log = list(machine.disk.contents.entries)
         core = machine.core
         if core is not None and core.refuse_until < machine.seen.promised_until and not machine.disk.wiped:
             left = machine.seen.promised_until - max(machine.clock, core.refuse_until)
@@ -304,9 +304,7 @@ class Invariants:
             raise Violation(EXACTLY_ONCE, f"the command at {entry.index} is committed, and was refused before")
 
     def _is_held_by_a_majority(self, entry: Entry) -> None:
-        held = sum(
-            _holds(machine.disk.entries, entry) or _holds(machine.disk.before_wipe, entry) for machine in self.machines
-        )
+        held = sum(machine.disk.holds(entry) for machine in self.machines)
         if held <= len(self.machines) // 2:
             raise Violation(
                 DURABLE_BEFORE_REPLY,
@@ -416,11 +414,11 @@ class Invariants:
         if not response.success or response.term < synced:
             return
         term = core.log.term_at(response.index) if core is not None and core.term == response.term else None
-        held = len(disk.entries) >= response.index
-        if not held or (term and response.index and disk.entries[response.index - 1].term != term):
+        held = disk.last_index >= response.index
+        if not held or (term and disk.contents.term_at(response.index) not in (None, term)):
             raise Violation(
                 DURABLE_BEFORE_REPLY,
-                f"{machine.name} acknowledges {response.index}, its disk holds {len(disk.entries)} entries"
+                f"{machine.name} acknowledges {response.index}, its disk holds {disk.last_index} entries"
                 + (", with another there" if held else ""),
             )
 
@@ -470,7 +468,3 @@ def lease_end(machine: "Machine") -> Instant:
         return NEVER
     until = lease_until(core, core.role)
     return until if until in (NEVER, float("inf")) else machine.when(until)
-
-
-def _holds(entries: list[Entry], entry: Entry) -> bool:
-    return len(entries) >= entry.index and entries[entry.index - 1].term == entry.term

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from raftq_k8s.node.driver import Actions, Driver, Node, Written
+from raftq_k8s.node.actions import Actions, Load, Loaded, Written
+from raftq_k8s.node.driver import Driver, Node
 from raftq_k8s.node.submissions import Submission, Token
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.birth import BirthRule
@@ -215,6 +216,10 @@ class Machine:
         if life == self.life:
             self._happen(self.driver.persisted, written)
 
+    def loaded(self, life: int, load: Load, loaded: Loaded) -> None:
+        if life == self.life:
+            self._happen(self.driver.loaded, load, loaded)
+
     # ------------------------------------------------------------------------------------------------------------ turns
 
     def _wake(self, at: Instant, life: int) -> None:
@@ -249,9 +254,11 @@ class Machine:
             self._events.at(at, self._wake, at, self.life)
 
     def _carry_out(self, actions: Actions) -> None:
-        if actions.write is not None:
-            self._invariants.writing(self, actions.write[1])
-            self.disk.write(*actions.write)
+        for written, write in actions.writes:
+            self._invariants.writing(self, write)
+            self.disk.write(written, write)
+        for load in actions.loads:
+            self.disk.load(load)
         if actions.announce:
             self._network.announce(self)
         for destination, messages in actions.messages.items():

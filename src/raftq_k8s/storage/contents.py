@@ -34,6 +34,12 @@ class Contents:
     def last_index(self) -> Index:
         return Index(self.base + len(self.entries))
 
+    def term_at(self, index: Index) -> Term | None:
+        """`None` before the base, and past the end."""
+        if index == self.base:
+            return self.base_term
+        return self.entries[index - self.base - 1].term if self.base < index <= self.last_index else None
+
     def open(self, tail_bytes: int) -> Restored:
         """What a process finds at its start. A snapshot that was begun and not sealed is forgotten."""
         self._begun = None

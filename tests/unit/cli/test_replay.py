@@ -29,8 +29,8 @@ def trace(tmp_path: Path) -> str:
         now = driver.wake_at
         driver.tick(now)
         while (actions := driver.next_actions(now)) is not None:
-            if actions.write is not None:
-                driver.persisted(actions.write[0], now)
+            for written, _ in actions.writes:
+                driver.persisted(written, now)
     return str(tmp_path / "trace")
 
 

@@ -4,7 +4,8 @@ from collections import deque
 
 import msgspec
 
-from raftq_k8s.node.driver import Actions, Driver, Node, Written
+from raftq_k8s.node.actions import Actions, Written
+from raftq_k8s.node.driver import Driver, Node
 from raftq_k8s.node.forwarding import Outcome
 from raftq_k8s.node.read_queue import ReadOutcome
 from raftq_k8s.node.submissions import Submission, Token
@@ -131,8 +132,7 @@ class DriverCluster:
                 continue
             acted = True
             held.history.append(actions)
-            if actions.write is not None:
-                held.writes.append(actions.write)
+            held.writes.extend(actions.writes)
             for destination, messages in actions.messages.items():
                 self.network.extend((held.driver.identity, destination, message) for message in messages)
             held.resolved.update(actions.resolved)

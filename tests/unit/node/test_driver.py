@@ -5,7 +5,7 @@ import pytest
 from driver_cluster import LARGEST, SETTINGS, DriverCluster, record
 
 from raftq_k8s.node import submissions
-from raftq_k8s.node.driver import BirthReceipt
+from raftq_k8s.node.actions import BirthReceipt
 from raftq_k8s.node.forwarding import Forward, Forwarded, Refused, Unknown
 from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, VoteRequest
 from raftq_k8s.raft.types import BootId, Generation, Index, Term
@@ -23,11 +23,11 @@ BLUE = encode(Put("colour", b'"blue"'))
 def test_the_record_is_on_stable_storage_before_it_is_announced_or_acted_upon() -> None:
     cluster = DriverCluster(*ABC, initialised=False)
     for held in cluster.nodes.values():
-        first = next(actions.write for actions in held.history if actions.write is not None)
+        first = next(write for actions in held.history for write in actions.writes)
         assert first[0] == BirthReceipt()
         assert first[1].birth == record(*ABC)
         announced = [number for number, actions in enumerate(held.history) if actions.announce]
-        written = [number for number, actions in enumerate(held.history) if actions.write == first]
+        written = [number for number, actions in enumerate(held.history) if first in actions.writes]
         assert len(announced) == len(written) == 1
         assert announced[0] > written[0]
 
@@ -123,8 +123,8 @@ def test_the_write_and_the_appends_of_a_batch_leave_together() -> None:
     cluster.hold_messages = True
     cluster.submit(leader, RED, BLUE)
     first = cluster[leader].history[before]
-    assert first.write is not None
-    assert [entry.command for entry in first.write[1].entries] == [RED, BLUE]
+    ((_, write),) = first.writes
+    assert [entry.command for entry in write.entries] == [RED, BLUE]
     assert set(first.messages) == set(cluster.others(leader))
     for messages in first.messages.values():
         assert [type(message) for message in messages] == [AppendEntries]

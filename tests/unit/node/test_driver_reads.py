@@ -104,7 +104,7 @@ def test_a_read_costs_no_write_and_leaves_nothing_in_the_log() -> None:
     cluster, leader = led()
     before = len(cluster[leader].history), cluster[leader].driver.status(cluster.now).last_index
     cluster.read(leader)
-    assert all(actions.write is None for actions in cluster[leader].history[before[0] :])
+    assert not any(actions.writes for actions in cluster[leader].history[before[0] :])
     assert cluster[leader].driver.status(cluster.now).last_index == before[1]
 
 

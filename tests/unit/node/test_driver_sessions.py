@@ -49,8 +49,8 @@ def elapses(cluster: DriverCluster, name: str) -> list[int]:
     return [
         told.milliseconds
         for actions in cluster[name].history
-        if actions.write is not None
-        for entry in actions.write[1].entries
+        for _, write in actions.writes
+        for entry in write.entries
         if entry.kind == EntryKind.COMMAND and isinstance(told := commands.decode(entry.command), Elapse)
     ]
 
