@@ -388,7 +388,7 @@ class Driver:
                 _, index = consensus.propose([commands.encode(elapse)], now)
             except (NotLeader, Transferring, Overloaded):
                 return  # what passed is told the next time
-            self._session_time.proposed(elapse, index)
+            self._session_time.proposed(index, now)
 
     # --------------------------------------------------------------------------------------------------- what is seen
 

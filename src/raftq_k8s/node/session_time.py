@@ -2,8 +2,9 @@
 
 Only while there are sessions, and one `Elapse` at a time: a cluster without sessions writes nothing for it, and a slow
 disk is not given more of it. Each tells what passed on this leader's clock since the one before, or since it was
-established (or the first session was opened). What passes between two leaders is told by none: the time of the log is
-never ahead of their clocks, so no session ends too early.
+established (or the first session was opened). What passes between two leaders is told by none, and neither is what a
+leader could not tell for longer than two intervals: who used a session just before would be charged with it. So a
+session may live longer than said, and ends at most two intervals too early.
 """
 
 import math
@@ -33,10 +34,10 @@ class SessionTime:
         if now < self.wake_at:
             return None
         self._next_at = now + self._interval
-        return Elapse(min(int(now - self._told_until), LONGEST_ELAPSE))
+        return Elapse(int(min(now - self._told_until, 2 * self._interval, LONGEST_ELAPSE)))
 
-    def proposed(self, elapse: Elapse, index: Index) -> None:
-        self._told_until += elapse.milliseconds
+    def proposed(self, index: Index, now: Instant) -> None:
+        self._told_until = now
         self._under_way = index
 
     def applied(self, index: Index) -> None:

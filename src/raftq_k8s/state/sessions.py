@@ -7,10 +7,8 @@ same sequence is a mistake of the client, and says so. Behind the window of what
 and nothing is done either.
 
 Sessions end when their clients close them, or have let them lie for too long. Long is measured by the time that the
-log carries (`Elapse`), for replicas must agree on it: no clock is asked. Its tempo is that of the leaders' clocks, less
-what passes while nobody leads, so a session may live longer than said, but not shorter. At the bound of their number a
-new one is refused; none is taken from a client that counts on it. What a session keeps has a bound, and so all of them
-together have.
+log carries (`Elapse`), for replicas must agree on it: no clock is asked. At the bound of their number a new one is
+refused; none is taken from a client that counts on it. What a session keeps has a bound, so all of them together have.
 
 Sessions stand in the order of their last use: expiry looks at the first ones only. Each is immutable, and a picture of
 all of them is a copy of one small dict.
