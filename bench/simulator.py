@@ -29,7 +29,7 @@ class SimulatorSpeed(msgspec.Struct):
 
 def measure() -> list[SimulatorSpeed]:
     calm_plans = [calm(seed, lasts=_CALM_LASTS) for seed in _CALM_SEEDS]
-    faulty_plans = [msgspec.structs.replace(swarm(seed), clients=_CLIENTS) for seed in _FAULTY_SEEDS]
+    faulty_plans = [msgspec.structs.replace(swarm(seed), clients=_CLIENTS, sessions=0) for seed in _FAULTY_SEEDS]
     return [_measure("in peace", calm_plans), _measure("all faults, 4 clients", faulty_plans)]
 
 

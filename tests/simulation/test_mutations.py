@@ -19,6 +19,9 @@ QUICK = (
     "answer-when-proposed",
     "forget-the-vote",
     "lost-is-refused",
+    "reply-not-kept",
+    "use-does-not-count",
+    "expired-is-carried-out",
     "no-step-down",
     "never-campaign",
 )

@@ -1,10 +1,11 @@
-"""Callers that put, delete and read, on any node, and remember when they asked and what they heard.
+"""Callers that put, compare and set, delete and read, on any node, and remember when they asked and what they heard.
 
 A caller waits for its answer, or until its node dies or stays silent for too long: then it does not know. It never
 repeats a command whose fate it does not know; one that was refused it may repeat, for that provably did nothing. How
-they read is `readers.py`.
+they read is `readers.py`; those that repeat everything, in sessions, are `session_clients.py`.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from raftq_k8s.sim.invariants import Invariants
 from raftq_k8s.sim.linearizability import Kind, Operation
 from raftq_k8s.sim.readers import Readers
 from raftq_k8s.sim.violation import EXACTLY_ONCE, Violation
-from raftq_k8s.state.commands import Applied, Put, encode
+from raftq_k8s.state.commands import Applied, NotAsExpected, Put, PutIf, encode
 
 if TYPE_CHECKING:
     from raftq_k8s.sim.machine import Machine
@@ -30,16 +31,16 @@ BURSTS = (1, 1, 1, 1, 8)
 """How many commands a client sends at once; it goes on when the first of them has its answer."""
 
 
+Then = Callable[[Outcome], None]
+
+
 class Call:
-    """One command on its way, and what its caller knows of it."""
+    """One command on its way, and who waits for what becomes of it."""
 
-    __slots__ = ("client", "deadline", "machine", "operation")
+    __slots__ = ("caller", "command", "deadline", "machine", "then")
 
-    def __init__(self, client: "Client", operation: Operation, machine: "Machine", deadline: Instant) -> None:
-        self.client = client
-        self.operation = operation
-        self.machine = machine
-        self.deadline = deadline
+    def __init__(self, caller: str, command: bytes, machine: "Machine", deadline: Instant, then: Then) -> None:
+        self.caller, self.command, self.machine, self.deadline, self.then = caller, command, machine, deadline, then
 
 
 class Client:
@@ -80,30 +81,24 @@ class Clients:
             self.readers.ask(key, machine, dice, partial(self.begin, client))
             return
         for waits in [True] + [False] * (dice.one_of(BURSTS) - 1):
-            self._write(client, key, machine, waits)
-
-    def _write(self, client: Client, key: str, machine: "Machine", waits: bool) -> None:
-        client.number += 1
-        value = f'"{client.name}-{client.number}"'
-        if client.dice.chance(0.85):
-            command = encode(Put(key, value.encode()))
-            operation = Operation(Kind.PUT, value.encode(), self._events.now, command)
-        else:
-            # Told from other deletes by a field that no release knows, and every release passes over.
-            command = msgspec.msgpack.encode(["delete", key, value])
-            operation = Operation(Kind.DELETE, None, self._events.now, command)
-        operation.let_go = not waits
-        self.history.add(key, operation)
-        self._call(client, operation, machine)
+            client.number += 1
+            operation = a_change(dice, key, f'"{client.name}-{client.number}"', machine, self._events.now)
+            operation.let_go = not waits
+            self.history.add(key, operation)
+            self._call(client, operation, machine)
 
     def _call(self, client: Client, operation: Operation, machine: "Machine") -> None:
+        self.send(client.name, operation.command, machine, client.dice, partial(self._ended, client, operation))
+
+    def send(self, caller: str, command: bytes, machine: "Machine", dice: Dice, then: Then) -> None:
+        """`then` hears what becomes of it; after `Unknown`, because it took too long, perhaps once more."""
         self._tokens += 1
         token = Token(self._tokens)
-        patience = client.dice.between(500.0, 3000.0)
-        self._open[token] = Call(client, operation, machine, self._events.now + GIVES_UP)
-        self._invariants.attempts[operation.command] = "open"
+        patience = dice.between(500.0, 3000.0)
+        self._open[token] = Call(caller, command, machine, self._events.now + GIVES_UP, then)
+        self._invariants.attempts[command] = "open"
         self._events.after(GIVES_UP, self._give_up, token)
-        machine.submit(token, operation.command, patience)
+        machine.submit(token, command, patience)
 
     # ---------------------------------------------------------------------------------------------------------- answers
 
@@ -111,29 +106,31 @@ class Clients:
         call = self._open.pop(token, None)
         if call is None:
             raise Violation(EXACTLY_ONCE, f"{machine.name} answers a caller twice, or one that never asked")
-        self._invariants.answered(call.operation.command, outcome)
-        operation, client = call.operation, call.client
+        self._invariants.answered(call.command, outcome)
+        call.then(outcome)
+
+    def _ended(self, client: Client, operation: Operation, outcome: Outcome) -> None:
         match outcome:
-            case Applied():
-                operation.returned = self._events.now
-                operation.existed = outcome.existed
+            case Applied() | NotAsExpected():
+                note_answer(operation, outcome, self._events.now)
             case Refused():
                 if client.retries and not operation.let_go:
-                    self._events.after(client.think, self._retry, call)
+                    self._events.after(client.think, self._retry, client, operation)
                     return
             case Unknown():
                 pass
             case _:
                 raise Violation(EXACTLY_ONCE, f"nobody asked for what ends as {outcome}")
         if not operation.let_go:
+            operation.let_go = True
             self.begin(client)
 
-    def _retry(self, call: Call) -> None:
-        machine = call.client.dice.one_of(self._machines)
+    def _retry(self, client: Client, operation: Operation) -> None:
+        machine = client.dice.one_of(self._machines)
         if self.stopped or not machine.up:
-            self.begin(call.client)
+            self.begin(client)
             return
-        self._call(call.client, call.operation, machine)
+        self._call(client, operation, machine)
 
     def crashed(self, machine: "Machine") -> None:
         """Whoever waited for an answer of that process will not get it."""
@@ -141,15 +138,12 @@ class Clients:
         for token, call in list(self._open.items()):
             if call.machine is machine:
                 del self._open[token]
-                self._invariants.attempts[call.operation.command] = "unknown"
-                if not call.operation.let_go:
-                    self.begin(call.client)
+                self._invariants.attempts[call.command] = "unknown"
+                call.then(Unknown())
 
     def _give_up(self, token: Token) -> None:
-        call = self._open.get(token)
-        if call is not None and not call.operation.let_go:
-            call.operation.let_go = True
-            self.begin(call.client)
+        if token in self._open:
+            self._open[token].then(Unknown())
 
     # -------------------------------------------------------------------------------------------------------- reckoning
 
@@ -157,4 +151,28 @@ class Clients:
         self.readers.everybody_was_answered()
         for call in self._open.values():
             if call.machine.had_time_since(call.deadline):
-                raise Violation(EXACTLY_ONCE, f"{call.client.name} was never answered by {call.machine.name}")
+                raise Violation(EXACTLY_ONCE, f"{call.caller} was never answered by {call.machine.name}")
+
+
+def a_change(dice: Dice, key: str, value: str, machine: "Machine", now: Instant) -> Operation:
+    """Something that may be done to a key, by a caller that looks at that node's state before. No two are the same."""
+    chance = dice.between(0.0, 1.0)
+    if chance < 0.15:
+        # Told from other deletes by a field that no release knows, and every release passes over.
+        return Operation(Kind.DELETE, None, now, msgspec.msgpack.encode(["delete", key, value]))
+    if chance < 0.6:
+        return Operation(Kind.PUT, value.encode(), now, encode(Put(key, value.encode())))
+    expected, revision = machine.state.document.get(key) or (None, 0)
+    operation = Operation(Kind.CAS, value.encode(), now, encode(PutIf(key, value.encode(), revision)))
+    operation.expected = expected
+    return operation
+
+
+def note_answer(operation: Operation, answer: Applied | NotAsExpected, now: Instant) -> None:
+    operation.returned = now
+    match answer:
+        case Applied(existed=existed):
+            operation.existed = existed
+            operation.succeeded = True
+        case NotAsExpected():
+            operation.succeeded = False

@@ -12,6 +12,7 @@ from raftq_k8s.sim.faults import Fault, Plan
 from raftq_k8s.sim.invariants import Invariants
 from raftq_k8s.sim.machine import Machine
 from raftq_k8s.sim.network import SILENCE, Network, Weather
+from raftq_k8s.sim.session_clients import SessionClient
 from raftq_k8s.sim.violation import LIVENESS, NO_EXCEPTION, STATE_MACHINE_SAFETY, Violation
 
 ELECTION_TIMES = 10
@@ -114,6 +115,10 @@ class Cluster:
         for number in range(plan.clients):
             dice = Dice(plan.seed, 200 + number)
             self.clients.begin(Client(f"c{number}", dice, plan.think, plan.retries))
+        for number in range(plan.sessions):
+            dice = Dice(plan.seed, 300 + number)
+            watch = self.invariants.sessions
+            SessionClient(f"s{number}", dice, plan.think, self.clients, watch, self.events, self.machines).begin()
         for fault in plan.faults:
             self.events.at(fault.at, self._strike, fault)
         self.events.run_until(plan.lasts)
@@ -236,9 +241,9 @@ class Cluster:
             raise Violation(LIVENESS, f"nobody serves {ELECTION_TIMES} maximum election times after the faults")
         if not self.events.run_until(self.events.now + ELECTION_TIMES * longest, self._all_agree):
             raise Violation(LIVENESS, f"{ELECTION_TIMES} maximum election times later not all agree: {self._stands()}")
-        texts = {machine.state.document.whole() for machine in self._healthy}
-        if len(texts) != 1:
-            raise Violation(STATE_MACHINE_SAFETY, "documents differ though all has been applied everywhere")
+        states = {b"".join(machine.state.freeze().parts(1 << 16)) for machine in self._healthy}
+        if len(states) != 1:
+            raise Violation(STATE_MACHINE_SAFETY, "states differ though all has been applied everywhere")
 
     def _all_are_connected(self) -> bool:
         names = [machine.name for machine in self._healthy]

@@ -33,6 +33,8 @@ class Plan(msgspec.Struct, frozen=True):
     latency: tuple[Milliseconds, Milliseconds]
     disk: tuple[Milliseconds, Milliseconds]
     clients: int
+    sessions: int
+    """So many more clients keep sessions."""
     keys: int
     think: Milliseconds
     retries: bool
@@ -107,6 +109,7 @@ def swarm(seed: int, kinds: tuple[str, ...] = tuple(KINDS), lasts: Milliseconds 
         latency=dice.one_of(((0.1, 1.0), (0.5, 5.0), (0.5, 30.0))),
         disk=dice.one_of(((0.1, 1.0), (0.5, 5.0), (1.0, 40.0))),
         clients=dice.one_of((1, 4, 4, 8)),
+        sessions=Dice(seed, 4).one_of((0, 0, 1, 2, 4)),
         keys=dice.one_of((1, 3, 8)),
         think=dice.one_of((20.0, 100.0, 300.0)),
         retries=dice.chance(0.5),
@@ -124,7 +127,7 @@ def _together(faults: list[Fault], dice: Dice) -> list[Fault]:
     ]
 
 
-def calm(seed: int, size: int = 3, clients: int = 0, lasts: Milliseconds = 60_000.0) -> Plan:
+def calm(seed: int, size: int = 3, clients: int = 0, sessions: int = 0, lasts: Milliseconds = 60_000.0) -> Plan:
     """Nothing goes wrong."""
     return Plan(
         seed=seed,
@@ -134,6 +137,7 @@ def calm(seed: int, size: int = 3, clients: int = 0, lasts: Milliseconds = 60_00
         latency=(0.1, 1.0),
         disk=(0.5, 5.0),
         clients=clients,
+        sessions=sessions,
         keys=3,
         think=100.0,
         retries=False,

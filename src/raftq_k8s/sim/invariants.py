@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from raftq_k8s.node.forwarding import Outcome, Refused
+from raftq_k8s.node.forwarding import Outcome, Refused, Unknown
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.lease import lease_until, quorum_until
@@ -36,6 +36,7 @@ from raftq_k8s.raft.types import (
     TransferId,
 )
 from raftq_k8s.sim.events import Events
+from raftq_k8s.sim.session_watch import IDLE_MS, SESSIONS_LIMIT, SessionWatch
 from raftq_k8s.sim.transfers import Transfers
 from raftq_k8s.sim.violation import (
     DURABLE_BEFORE_REPLY,
@@ -48,7 +49,8 @@ from raftq_k8s.sim.violation import (
     STATE_MACHINE_SAFETY,
     Violation,
 )
-from raftq_k8s.state.commands import Applied, Result
+from raftq_k8s.state import commands
+from raftq_k8s.state.commands import Applied, Elapse, NotAsExpected, Result, SessionOpened
 from raftq_k8s.state.machine import StateMachine
 from raftq_k8s.state.snapshot import Restoring
 
@@ -137,6 +139,7 @@ class Invariants:
         self._votes: dict[tuple[MemberId, int, Term], MemberId] = {}
         """Of each voter (and volume) in each term."""
         self._transfers = Transfers()
+        self.sessions = SessionWatch(events)
 
     # ---------------------------------------------------------------------------------------------------- a node's life
 
@@ -297,11 +300,18 @@ class Invariants:
         if entry.kind is not EntryKind.COMMAND:
             return
         self._commands.append(entry)
+        if entry.command not in self.attempts:
+            self._is_a_leaders_own(entry)
+            return
         earlier = self._place_of.setdefault(entry.command, entry.index)
         if earlier != entry.index:
             raise Violation(EXACTLY_ONCE, f"one command stands at {earlier} and again at {entry.index}")
-        if self.attempts.get(entry.command) == "refused":
+        if self.attempts[entry.command] == "refused":
             raise Violation(EXACTLY_ONCE, f"the command at {entry.index} is committed, and was refused before")
+
+    def _is_a_leaders_own(self, entry: Entry) -> None:
+        if not isinstance(commands.decode(entry.command), Elapse):
+            raise Violation(EXACTLY_ONCE, f"nobody asked for the command that stands at {entry.index}")
 
     def _is_held_by_a_majority(self, entry: Entry) -> None:
         held = sum(machine.disk.holds(entry) for machine in self.machines)
@@ -312,14 +322,17 @@ class Invariants:
                 "disks",
             )
 
-    def applied(self, name: MemberId, position: int, index: Index, command: bytes, result: Result) -> None:
-        """A replica applied its `position`-th command."""
+    def applied(
+        self, name: MemberId, position: int, index: Index, command: bytes, result: Result, changed: bool
+    ) -> None:
+        """A replica applied its `position`-th command. `changed`: its document is another one now."""
         if position >= len(self._commands) or self._commands[position].index != index:
             raise Violation(STATE_MACHINE_SAFETY, f"{name} applies {index} as its command number {position + 1}")
         if self._commands[position].command != command:
             raise Violation(STATE_MACHINE_SAFETY, f"{name} applies another command at {index}")
         if position == len(self._results):
             self._results.append(result)
+            self.sessions.applied(index, command, result, changed)
         elif self._results[position] != result:
             raise Violation(STATE_MACHINE_SAFETY, f"at {index} {name} comes to {result}, not {self._results[position]}")
 
@@ -429,16 +442,18 @@ class Invariants:
             if place is not None:
                 raise Violation(EXACTLY_ONCE, f"a command is called refused, and stands committed at {place}")
             self.attempts[command] = "refused"
-        elif isinstance(outcome, Applied):
-            if place != outcome.revision:
-                raise Violation(
-                    DURABLE_BEFORE_REPLY, f"a caller hears of revision {outcome.revision}; committed is {place}"
-                )
-            self.attempts[command] = "applied"
-        else:
+        elif isinstance(outcome, Unknown):
             self.attempts[command] = "unknown"
+        else:
+            if self.sessions.is_watched(command):
+                self.sessions.answered(command, place, outcome)
+            elif place is None or place != _revision_in(outcome, place):
+                raise Violation(DURABLE_BEFORE_REPLY, f"a caller hears {outcome}; its command stands at {place}")
+            self.attempts[command] = "applied"
 
     def took_effect(self, command: bytes) -> Index | None:
+        if self.sessions.is_watched(command):
+            return self.sessions.took_effect(command)
         return self._place_of.get(command)
 
 
@@ -446,19 +461,28 @@ class ObservedState(StateMachine):
     """The real state machine; it tells what was applied."""
 
     def __init__(self, invariants: Invariants, name: MemberId) -> None:
-        super().__init__(1 << 20)
+        super().__init__(1 << 20, SESSIONS_LIMIT, IDLE_MS)
         self._invariants, self._name = invariants, name
         self._applied = 0
 
     def apply(self, index: Index, command: bytes) -> Result:
         result = super().apply(index, command)
-        self._invariants.applied(self._name, self._applied, index, command, result)
+        changed = self.document._changed == index
+        self._invariants.applied(self._name, self._applied, index, command, result, changed)
         self._applied += 1
         return result
 
     def install(self, restoring: Restoring) -> None:
         super().install(restoring)
         self._applied = self._invariants.commands_up_to(self.document.applied_index)
+
+
+def _revision_in(outcome: Outcome, otherwise: Index) -> int:
+    match outcome:
+        case Applied(revision) | NotAsExpected(revision) | SessionOpened(revision):
+            return revision
+        case _:
+            return otherwise
 
 
 def lease_end(machine: "Machine") -> Instant:

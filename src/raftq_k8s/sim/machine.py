@@ -26,6 +26,7 @@ from raftq_k8s.sim.disk import Disk
 from raftq_k8s.sim.events import Events
 from raftq_k8s.sim.invariants import Invariants, ObservedState, Seen
 from raftq_k8s.sim.network import Network
+from raftq_k8s.sim.session_watch import TIME_INTERVAL
 from raftq_k8s.storage.volume import VolumeUnusable
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Machine:
         seed = self._dice.below(1 << 48)
         boot = BootId(f"{self.name}-boot{self.life}")
         cluster = ClusterId(f"cluster-of-{self.name}-{self.disk.wiped}")
-        node = Node(restored, boot, self._rule, cluster, self.settings, seed, "", LARGEST_COMMAND)
+        node = Node(restored, boot, self._rule, cluster, self.settings, seed, "", LARGEST_COMMAND, TIME_INTERVAL)
         self.driver = Driver(node, self.state, self._is_connected, self.clock)
         self._invariants.started(self)
         self._network.started(self)

@@ -5,7 +5,7 @@ is meant for; which one catches it first may be another, for a broken rule break
 swarm to the kinds that provoke it soonest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -23,7 +23,8 @@ from raftq_k8s.raft.quorum import NEVER, committed_index
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.types import Index, Instant, MemberId, Milliseconds, Term
 from raftq_k8s.sim.faults import KINDS, Plan, swarm
-from raftq_k8s.state.commands import Applied
+from raftq_k8s.state.commands import Applied, InSession, NoSuchSession, Result
+from raftq_k8s.state.sessions import Reply, Session, Sessions
 
 
 class Mutation(NamedTuple):
@@ -231,6 +232,25 @@ def _never_answer(self: Submissions, now: Instant) -> None:
     self._deadlines.clear()
 
 
+# ------------------------------------------------------------------------------------------------------------- sessions
+
+
+def _no_reply(self: Session, sequence: int) -> Reply | None:
+    return None
+
+
+def _no_use(self: Sessions, session: Session) -> None:
+    self._sessions[session.session] = session
+
+
+_once = Sessions.once
+
+
+def _carried_out_without_session(self: Sessions, command: InSession, carry_out: Callable[[], Any]) -> Result:
+    result = _once(self, command, carry_out)
+    return carry_out() if isinstance(result, NoSuchSession) else result
+
+
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation("half-is-enough", "1", "half of the voters elect and commit", ((quorum, "majority", _half_is_enough),)),
     Mutation("two-votes-a-term", "1", "a voter grants every request of a term", ((election, "_grant", _grant_again),)),
@@ -335,6 +355,27 @@ MUTATIONS: tuple[Mutation, ...] = (
         "callers' deadlines are not kept",
         ((Submissions, "expire", _never_answer),),
         ("partition", "one-way", "freeze", "lossy"),
+    ),
+    Mutation(
+        "reply-not-kept",
+        "9",
+        "a session carries a repeated command out again",
+        ((Session, "reply_to", _no_reply),),
+        ("break", "lossy", "crash"),
+    ),
+    Mutation(
+        "use-does-not-count",
+        "9",
+        "a session expires though it is used",
+        ((Sessions, "_used", _no_use),),
+        ("pause",),
+    ),
+    Mutation(
+        "expired-is-carried-out",
+        "9",
+        "a command of a session that is gone is carried out",
+        ((Sessions, "once", _carried_out_without_session),),
+        ("break", "freeze", "crash"),
     ),
     Mutation("lease-too-long", "10", "a lease lasts longer than the window", ((lease, "DRIFT_ALLOWANCE", 1.5),)),
     Mutation(

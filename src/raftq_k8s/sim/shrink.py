@@ -36,6 +36,8 @@ class _Shrinking:
         for clients in (0, 1, 2):
             if clients < self._best.clients and self._try(_with(self._best, clients=clients)):
                 break
+        if self._best.sessions:
+            self._try(_with(self._best, sessions=0))
         self._shorten()
         return self._best, self._found
 
