@@ -14,7 +14,7 @@ from raftq_k8s.agent.settings import CHAPTERS
 from raftq_k8s.agent.sources import Explained, explained
 
 HERE = Path(__file__).parent
-RAFT_TESTS = HERE.parent / "tests" / "unit" / "raft"
+TESTS = HERE.parent / "tests"
 
 
 class Table(NamedTuple):
@@ -45,13 +45,13 @@ def _row(setting: Explained) -> str:
 def scenario_table(old: str) -> str:
     """The number and the name of a scenario are the page's own; its tests are those that bear the number."""
     tests: dict[int, list[str]] = {}
-    for file in sorted(RAFT_TESTS.glob("test_*.py")):
-        for test, number in re.findall(r"^def (test_(\d\d)_\w+)", file.read_text(), re.MULTILINE):
-            tests.setdefault(int(number), []).append(f"[`{test}`](../tests/unit/raft/{file.name})")
+    for file in sorted(TESTS.rglob("test_*.py")):
+        for test, number in re.findall(r"^(?:async )?def (test_(\d\d)_\w+)", file.read_text(), re.MULTILINE):
+            tests.setdefault(int(number), []).append(f"[`{test}`](../tests/{file.relative_to(TESTS)})")
     names = {int(number): name for number, name in re.findall(r"^\| (\d+) \| ([^|]+) \|", old, re.MULTILINE)}
-    if names.keys() != tests.keys():
-        raise SystemExit(f"consensus.md: scenarios without a test or a row: {sorted(names.keys() ^ tests.keys())}")
-    rows = [f"| {number} | {name} | {'<br>'.join(tests[number])} |" for number, name in sorted(names.items())]
+    if unknown := sorted(tests.keys() - names.keys()):
+        raise SystemExit(f"consensus.md: scenarios without a row: {unknown}")
+    rows = [f"| {number} | {name} | {'<br>'.join(tests.get(number, ()))} |" for number, name in sorted(names.items())]
     return "\n".join(["| # | scenario | test |", "| --- | --- | --- |", *rows]) + "\n"
 
 
