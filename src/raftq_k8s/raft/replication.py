@@ -47,10 +47,12 @@ def send_round_if_due(core: Core, now: Instant) -> None:
 def replicate(core: Core, leader: Leader, peer: MemberId) -> bool:
     """Send that peer what it lacks, as far as its window reaches. Returns whether anything was sent."""
     progress = leader.progress[peer]
+    if progress.next <= core.log.base:
+        snapshots.begin(core, leader, peer)
     sent = False
     while progress.may_send and progress.next <= core.log.last_index:
         if progress.next < core.log.oldest:
-            _fetch(core, leader, peer, progress)
+            _fetch(core, progress)
             break
         entries = core.log.slice(progress.next, min(core.settings.max_append_bytes, progress.room))
         _send_entries(core, leader, peer, entries)
@@ -58,11 +60,9 @@ def replicate(core: Core, leader: Leader, peer: MemberId) -> bool:
     return sent
 
 
-def _fetch(core: Core, leader: Leader, peer: MemberId, progress: Progress) -> None:
+def _fetch(core: Core, progress: Progress) -> None:
     """What that peer lacks is not in memory."""
-    if progress.next <= core.log.base:
-        snapshots.begin(core, leader, peer)
-    elif progress.loading is None:
+    if progress.loading is None:
         room = min(core.settings.max_append_bytes, progress.room)
         progress.loading = EntriesWanted(progress.next, Index(core.log.oldest - 1), room)
         core.want_entries(progress.loading)

@@ -1,71 +1,73 @@
 """A few nodes in one thread: a network of lists, disks of lists, and a clock that stands still until it is moved.
 
-Messages wait until `deliver`, writes until `sync`, unless the cluster is told to do both by itself (`settle`,
-`advance`). What was not synced is gone after `crash`. Nothing is random but the core's own dice. All processes have
-greeted each other from their start on, and were accepted; tests of that say hello themselves.
+Messages wait until `deliver`, writes and reads of the disk until `sync`, unless the cluster is told to do both by
+itself (`settle`, `advance`). What was not synced is gone after `crash`. Nothing is random but the core's own dice. All
+processes have greeted each other from their start on, and were accepted; tests of that say hello themselves.
+
+The state that the log drives is the list of what was applied, so a snapshot is that list, written down.
 """
 
 from collections.abc import Callable, Iterable
+from zlib import crc32
+
+import msgspec
 
 from raftq_k8s.raft.consensus import Consensus
 from raftq_k8s.raft.membership import BirthRecord, Change, Hello, Identity, Member
-from raftq_k8s.raft.messages import Entry, EntryKind, Message
+from raftq_k8s.raft.messages import Entry, EntryKind, Message, SnapshotMark
+from raftq_k8s.raft.output import ChunkWanted, EntriesWanted, Wanted
 from raftq_k8s.raft.pending_reads import ConfirmedRead, FailedRead, ReadContext, ReadFailure
-from raftq_k8s.raft.persistence import HardState, Receipt, Restored, Write
+from raftq_k8s.raft.persistence import Receipt, SnapshotPart, Write
 from raftq_k8s.raft.settings import Settings
-from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Index, MemberId, Term
+from raftq_k8s.raft.types import BootId, ClusterId, Incarnation, Index, MemberId, Term
+from raftq_k8s.storage.contents import Contents
 
 CLUSTER = ClusterId("test")
 STEP = 5.0
 """Milliseconds: how finely `advance` moves the clock, and how long a message travels."""
 
 
-class Disk:
-    """What is synced, and the writes under way, in order."""
+class Disk(Contents):
+    """What is synced, and the writes under way, in order; those of the node itself, and not of its core, have no
+    receipt."""
 
-    def __init__(self) -> None:
-        self.hard_state = HardState()
-        self.entries: list[Entry] = []
-        self.under_way: list[tuple[Receipt, Write]] = []
+    def __init__(self, member: Member, birth: BirthRecord) -> None:
+        super().__init__(member.name, member.incarnation)
+        self.birth = birth
+        self.under_way: list[tuple[Receipt | None, Write]] = []
 
-    def sync(self) -> Receipt:
+    def sync(self) -> tuple[Receipt | None, Write]:
         receipt, write = self.under_way.pop(0)
-        if write.hard_state is not None:
-            self.hard_state = write.hard_state
-        if write.entries:
-            del self.entries[write.entries[0].index - 1 :]
-            self.entries.extend(write.entries)
-        return receipt
+        self.keep(write)
+        return receipt, write
+
+
+def written_down(applied: list[Entry]) -> bytes:
+    return msgspec.msgpack.encode(applied)
 
 
 class Node:
     def __init__(self, cluster: "Cluster", name: str, seed: int) -> None:
         self.cluster, self.name, self.seed = cluster, MemberId(name), seed
         self.incarnation = Incarnation(f"i-{name}")
-        self.disk = Disk()
-        self.generation = 0
+        self.disk = Disk(self.member, cluster.record)
         self.applied: list[Entry] = []
+        self.wanted: list[Wanted] = []
         self.reads: list[ConfirmedRead] = []
         self.failed_reads: list[FailedRead] = []
         self.settings = cluster.settings
         self.consensus: Consensus | None = None
         self.slow_disk = False
+        self.installed = 0
+        """Snapshots of others."""
 
     def start(self) -> None:
-        self.generation += 1
-        boot = BootId(f"{self.name}-boot{self.generation}")
-        restored = Restored(
-            self.name,
-            self.incarnation,
-            Generation(self.generation),
-            self.cluster.record,
-            self.disk.hard_state,
-            list(self.disk.entries),
-        )
+        restored = self.disk.open(self.settings.tail_bytes)
+        boot = BootId(f"{self.name}-boot{restored.generation}")
         self.identity = Identity(CLUSTER, self.name, restored.incarnation, restored.generation, boot)
-        self.applied, self.reads, self.failed_reads = [], [], []
+        self.applied, self.wanted, self.reads, self.failed_reads = [], [], [], []
         self.consensus = Consensus(
-            self.identity, restored, self.settings, self.seed + self.generation * 1000, self.cluster.now
+            self.identity, restored, self.settings, self.seed + restored.generation * 1000, self.cluster.now
         )
         for other in self.cluster.live:
             if other is not self:
@@ -75,9 +77,8 @@ class Node:
     def wipe(self) -> None:
         """Its volume is lost: it comes back, once it is started, as another incarnation."""
         self.crash()
-        self.disk = Disk()
-        self.generation = 0
         self.incarnation = Incarnation(f"{self.incarnation}'")
+        self.disk = Disk(self.member, self.cluster.record)
 
     @property
     def member(self) -> Member:
@@ -98,8 +99,39 @@ class Node:
 
     def sync(self) -> None:
         while self.disk.under_way:
-            self.core.persisted(self.disk.sync(), self.cluster.now)
+            self.sync_one()
+        self.answer_wanted()
         self.collect()
+
+    def sync_one(self) -> None:
+        receipt, write = self.disk.sync()
+        if receipt is not None:
+            self.core.persisted(receipt, self.cluster.now)
+        elif write.seal is not None:
+            self.core.snapshot_taken(write.seal)
+
+    def answer_wanted(self) -> None:
+        """Read what the core wants of the disk, which has ended every write that was given before."""
+        wanted, self.wanted = self.wanted, []
+        for each in wanted:
+            match each:
+                case EntriesWanted(first, last, max_bytes):
+                    self.core.entries_loaded(each, self.disk.load(first, last, max_bytes), self.cluster.now)
+                case ChunkWanted(_, index, offset, max_bytes):
+                    data = self.disk.read_snapshot(index, offset, max_bytes)
+                    self.core.snapshot_chunk(each, data, self.cluster.now)
+
+    def take_snapshot(self) -> None:
+        """Write the state down, in pieces, and seal it; unless there is nothing new, or another one is arriving."""
+        known = self.core.snapshot
+        if not self.applied or self.core.receives_snapshot or (known and known.index >= self.applied[-1].index):
+            return
+        data, last = written_down(self.applied), self.applied[-1]
+        for offset in range(0, len(data), 100):
+            part = SnapshotPart(last.index, offset, data[offset : offset + 100])
+            self.disk.under_way.append((None, Write(part=part)))
+        mark = SnapshotMark(last.index, last.term, self.core.membership_at(last.index), len(data), crc32(data))
+        self.disk.under_way.append((None, Write(seal=mark)))
 
     def collect(self) -> None:
         """Carry out what the core wants, the disk aside."""
@@ -109,14 +141,27 @@ class Node:
         if output.write is not None:
             assert output.receipt is not None
             self.disk.under_way.append((output.receipt, output.write))
+            self.installed += output.write.seal is not None
         self.cluster.wire.extend(output.messages)
+        self.wanted.extend(output.wanted)
         self.reads.extend(output.reads)
         self.failed_reads.extend(output.failed_reads)
+        if output.install is not None:
+            self.install(output.install)
         for entry in output.committed:
             assert entry.index == len(self.applied) + 1, "applied out of order"
             self.applied.append(entry)
         if self.applied:
             self.consensus.applied(self.applied[-1].index)
+        if output.install is not None:
+            self.collect()
+
+    def install(self, mark: SnapshotMark) -> None:
+        data = self.disk.read_snapshot(mark.index, 0, mark.size)
+        assert data is not None, "told to install before it is sealed"
+        assert mark.index >= len(self.applied), "the state goes back"
+        self.applied = msgspec.msgpack.decode(data, type=list[Entry])
+        assert len(self.applied) == mark.index
 
     @property
     def commands(self) -> list[bytes]:
@@ -193,11 +238,13 @@ class Cluster:
 
     def settle(self) -> None:
         """Write and deliver until nothing is left to do at this moment."""
-        for _ in range(1000):
+        for _ in range(5000):
             for node in self.live:
                 node.collect()
             self.sync()
-            if not self.deliver() and not any(node.disk.under_way and not node.slow_disk for node in self.live):
+            delivered = self.deliver()
+            busy = [node for node in self.live if not node.slow_disk and (node.disk.under_way or node.wanted)]
+            if not delivered and not busy:
                 return
         raise AssertionError("messages go round in circles")
 
@@ -238,6 +285,15 @@ class Cluster:
         where = self[name].propose(commands, self.now)
         self.nodes[name].collect()
         return where
+
+    def snapshot(self, name: str) -> SnapshotMark:
+        """Let that node take a snapshot of its state."""
+        self.nodes[name].take_snapshot()
+        self.nodes[name].sync()
+        self.settle()
+        mark = self[name].snapshot
+        assert mark is not None, f"{name} has applied nothing"
+        return mark
 
     def read(self, name: str, context: int) -> None:
         self[name].read(ReadContext(context), self.now)

@@ -44,7 +44,7 @@ class Witness:
 
     def look(self, cluster: Cluster) -> None:
         for node in cluster.live:
-            key = node.name, node.generation
+            key = node.name, node.disk.generation
             answered = node.reads[self._seen.get(key, 0) :]
             self._seen[key] = len(node.reads)
             for read in answered:
@@ -95,7 +95,7 @@ def run_faults(cluster: Cluster, dice: Random, witness: Witness, steps: int) -> 
             case "sync":
                 for live in cluster.live:
                     if live.disk.under_way and dice.random() < 0.8:
-                        live.core.persisted(live.disk.sync(), cluster.now)
+                        live.sync_one()
             case "start" if node.consensus is None:
                 node.start()
             case "isolate":
