@@ -266,8 +266,7 @@ class Consensus:
     def entries_loaded(self, wanted: EntriesWanted, entries: tuple[Entry, ...], now: Instant) -> None:
         """What an output wanted of the volume's log; empty where that begins later by now."""
         self._look_at_the_time(now)
-        self._core.entries_loaded(wanted, entries)
-        replication.send_loaded(self._core, wanted, entries)
+        replication.send_loaded(self._core, wanted, self._core.entries_loaded(wanted, entries))
 
     def snapshot_chunk(self, wanted: ChunkWanted, data: bytes | None, now: Instant) -> None:
         """What an output wanted of the volume's snapshot; `None` where it holds another one by now."""

@@ -308,10 +308,19 @@ class Core:
             self._loads.add(wanted)
             self._wanted.append(wanted)
 
-    def entries_loaded(self, wanted: EntriesWanted, entries: tuple[Entry, ...]) -> None:
+    def entries_loaded(self, wanted: EntriesWanted, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        """Returns those that the log still holds: after a start some that only the volume has are not committed, and
+        may have been overwritten since they were asked for."""
         self._loads.discard(wanted)
+        if (
+            not entries
+            or entries[0].index <= self.log.base
+            or not self.log.matches(entries[-1].index, entries[-1].term)
+        ):
+            return ()
         if wanted.first == self.handed_to_apply + 1:
             self._loaded = entries
+        return entries
 
     def note_applied(self, index: Index) -> None:
         self.applied = max(self.applied, index)

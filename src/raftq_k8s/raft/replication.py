@@ -69,8 +69,8 @@ def _fetch(core: Core, progress: Progress) -> None:
 
 
 def send_loaded(core: Core, wanted: EntriesWanted, entries: tuple[Entry, ...]) -> None:
-    """Entries were loaded for whoever lacks them. None were where a snapshot covers them by now: the log hears of that
-    in a moment, and the next round begins with the snapshot."""
+    """Entries were loaded for whoever lacks them. None were where they are not in the log any more: then the next round
+    finds out what the peer is to be sent instead."""
     leader = core.role
     if not isinstance(leader, Leader):
         return
