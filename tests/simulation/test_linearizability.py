@@ -1,6 +1,6 @@
 """The checker of histories: what it accepts, and what it must not."""
 
-from raftq_k8s.sim.linearizability import Kind, Operation, is_linearizable
+from raftq_k8s.sim.linearizability import Kind, Operation, is_explained_by_likely_places, is_linearizable
 
 
 def put(value: str, began: float, ended: float | None = None, existed: bool | None = None) -> Operation:
@@ -73,3 +73,16 @@ def test_a_long_history_of_many_writers_is_decided() -> None:
     history = [put(f"{writer}-{turn}", turn * 10 + writer, turn * 10 + 9) for turn in range(200) for writer in range(4)]
     history += [get(f"3-{turn}", turn * 10 + 9.5, turn * 10 + 9.6) for turn in range(200)]
     assert is_linearizable(history)
+
+
+def placed(place: int, operation: Operation) -> Operation:
+    operation.likely_place = place
+    return operation
+
+
+def test_the_order_of_a_log_is_believed_only_when_it_explains_every_answer() -> None:
+    first, second = placed(1, put("a", 0, 1)), placed(2, put("b", 2, 3))
+    assert is_explained_by_likely_places([placed(2, get("b", 4, 5)), second, placed(1, get("a", 0, 2)), first])
+    assert not is_explained_by_likely_places([first, second, placed(1, get("a", 4, 5))])
+    assert not is_explained_by_likely_places([first, second, placed(2, get("a", 4, 5))])
+    assert not is_explained_by_likely_places([placed(2, first), placed(1, second)])

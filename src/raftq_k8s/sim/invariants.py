@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from raftq_k8s.node.forwarding import Outcome, Refused, Unknown
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.core import Core
-from raftq_k8s.raft.lease import lease_until, quorum_until
+from raftq_k8s.raft.lease import quorum_until
 from raftq_k8s.raft.messages import (
     AppendEntries,
     AppendResponse,
@@ -22,7 +22,7 @@ from raftq_k8s.raft.messages import (
     VoteResponse,
 )
 from raftq_k8s.raft.persistence import Write
-from raftq_k8s.raft.quorum import NEVER
+from raftq_k8s.raft.quorum import FOREVER, NEVER
 from raftq_k8s.raft.roles import Leader, Role
 from raftq_k8s.raft.types import (
     NO_INDEX,
@@ -487,8 +487,8 @@ def _revision_in(outcome: Outcome, otherwise: Index) -> int:
 
 def lease_end(machine: "Machine") -> Instant:
     """Until when this machine holds a lease, in global time."""
-    core = machine.core
-    if core is None or not isinstance(core.role, Leader):
+    consensus = machine.consensus
+    until = consensus.lease_until if consensus is not None else None
+    if until is None:
         return NEVER
-    until = lease_until(core, core.role)
-    return until if until in (NEVER, float("inf")) else machine.when(until)
+    return until if until == FOREVER else machine.when(until)

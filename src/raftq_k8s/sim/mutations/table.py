@@ -1,0 +1,15 @@
+"""All of them, by the chapter that they break."""
+
+from raftq_k8s.sim.mutations import callers, disks, elections, leases, reads, replication, sessions, transfers
+from raftq_k8s.sim.mutations.mutation import Mutation
+
+MUTATIONS: tuple[Mutation, ...] = (
+    *elections.MUTATIONS,
+    *replication.MUTATIONS,
+    *disks.MUTATIONS,
+    *callers.MUTATIONS,
+    *sessions.MUTATIONS,
+    *leases.MUTATIONS,
+    *transfers.MUTATIONS,
+    *reads.MUTATIONS,
+)
