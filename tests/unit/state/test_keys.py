@@ -42,8 +42,11 @@ def test_keys_are_a_dict_and_a_picture_of_them_never_changes(segment: int, monke
 def test_after_a_picture_only_the_segments_that_change_are_copied() -> None:
     ours = Keys((str(number), (b"1", 1)) for number in range(4 * keys.SEGMENT))
     before = ours.freeze()
+    assert [len(segment) for segment in before] == [keys.SEGMENT] * 4
     ours.put("0", (b"2", 2))
+    copied = ours._segments[1]
     ours.put("1", (b"2", 2))
+    assert ours._segments[1] is copied  # once
     after = ours.freeze()
     assert [one is other for one, other in zip(before, after, strict=True)] == [False, True, True, True]
 

@@ -140,6 +140,8 @@ def test_at_its_bound_a_session_is_refused_until_another_is_closed_or_expires() 
         b"\xc1",
         b"not msgpack",
         encode(Delete("a"))[:-1],
+        b"\x93\xa3put\xa1\xff\xc4\x011",
+        encode(InSession(1, 1, b"\x93\xa3put\xa1\xff\xc4\x011")),
         b"\x92\xa5merge\xc4\x02{}",
         encode(Replace(b'{"a":')),
         encode(Elapse(-1)),

@@ -164,12 +164,7 @@ def test_random_bytes_in_frames_of_the_right_length_are_found(frames: list[bytes
 
 
 def test_whole_frames_that_are_lost_doubled_or_exchanged_are_found() -> None:
-    snapshot = written(small())
-    frames = []
-    while snapshot:
-        end = 4 + int.from_bytes(snapshot[:4], "big")
-        frames.append(snapshot[:end])
-        snapshot = snapshot[end:]
+    frames = framed(written(small()))
     dice = random.Random(1)
     for _ in range(200):
         shuffled = dice.choices(frames, k=dice.randint(0, len(frames) + 2))
@@ -177,12 +172,33 @@ def test_whole_frames_that_are_lost_doubled_or_exchanged_are_found() -> None:
             refused(b"".join(shuffled))
 
 
+def test_each_frame_is_there_once() -> None:
+    frames = framed(written(small()))
+    assert len(frames) == 4
+    for doubled in range(4):
+        refused(b"".join([*frames[: doubled + 1], *frames[doubled:]]))
+    others = framed(written(made_by([Put("another", b"1")])))
+    refused(b"".join([*frames, others[1]]))
+
+
+def test_a_format_of_another_release_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("raftq_k8s.state.snapshot.FORMAT", 2)
+        of_the_future = written(small())
+    with pytest.raises(SnapshotDamaged, match="format 2"):
+        read(of_the_future)
+
+
 def test_a_number_that_promises_more_members_than_there_are_asks_for_no_memory() -> None:
     for kind in (b"\xa7members", b"\xa8sessions"):
         promised = b"\x92" + kind + b"\xdd\xff\xff\xff\xff"
-        refused(small_head() + len(promised).to_bytes(4, "big") + promised)
+        refused(framed(written(small()))[0] + len(promised).to_bytes(4, "big") + promised)
 
 
-def small_head() -> bytes:
-    snapshot = written(small())
-    return snapshot[: 4 + int.from_bytes(snapshot[:4], "big")]
+def framed(snapshot: bytes) -> list[bytes]:
+    frames = []
+    while snapshot:
+        end = 4 + int.from_bytes(snapshot[:4], "big")
+        frames.append(snapshot[:end])
+        snapshot = snapshot[end:]
+    return frames
