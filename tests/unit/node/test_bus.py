@@ -23,7 +23,7 @@ def test_event_names_are_the_contracts_letter_for_letter() -> None:
     assert [(role.name, role.value) for role in RaftRole] == [("CANDIDATE", 1), ("FOLLOWER", 2), ("LEADER", 3)]
 
 
-def test_flapping_listener_gets_the_latest_role() -> None:
+def test_52_flapping_listener_gets_the_latest_role() -> None:
     async def scenario() -> None:
         bus, heard, go_on = Bus(), [], asyncio.Event()
 
@@ -44,7 +44,7 @@ def test_flapping_listener_gets_the_latest_role() -> None:
     run(scenario())
 
 
-def test_listeners_that_hang_or_raise_do_not_stall_consensus(caplog: pytest.LogCaptureFixture) -> None:
+def test_52_listeners_that_hang_or_raise_do_not_stall_consensus(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         cluster = BusCluster("a", "b", "c")
 
@@ -99,7 +99,7 @@ def test_a_destination_that_hangs_does_not_delay_the_others_and_is_tried_again()
     run(scenario())
 
 
-def test_a_slow_listeners_queue_is_bounded_and_drops_the_oldest() -> None:
+def test_52_a_slow_listeners_queue_is_bounded_and_drops_the_oldest() -> None:
     async def scenario() -> None:
         bus, heard, go_on = Bus(), [], asyncio.Event()
 

@@ -24,7 +24,9 @@ def assert_final(volume: SqliteVolume, index: int, message: str) -> None:
             volume.write(log(index, index)).result(timeout=10)
 
 
-def test_a_full_disk_is_final_and_keeps_what_was_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_53_a_full_disk_is_final_and_keeps_what_was_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def with_little_room(connection: sqlite3.Connection, path: Path) -> None:
         durable(connection, path)
         connection.execute("PRAGMA max_page_count = 12")

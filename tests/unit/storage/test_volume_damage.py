@@ -62,7 +62,7 @@ def compact(tmp_path: Path) -> Path:
         ("DROP TABLE entries", "no such table"),
     ],
 )
-def test_a_changed_record_is_refused(volume: Path, change: str, complaint: str) -> None:
+def test_53_a_changed_record_is_refused(volume: Path, change: str, complaint: str) -> None:
     with closing(sqlite3.connect(volume / "raftq.sqlite")) as connection:
         assert connection.execute(change).rowcount != 0
         connection.commit()
@@ -151,7 +151,7 @@ def test_lost_parts_of_an_unsealed_snapshot_are_no_loss(tmp_path: Path) -> None:
         ("UPDATE parts SET data = zeroblob(4) WHERE offset = 3", "its snapshot at index 6"),
     ],
 )
-def test_what_changes_under_a_running_process_is_not_served(
+def test_53_what_changes_under_a_running_process_is_not_served(
     compact: Path, change: str, complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing is written any more to a disk that changes what it holds."""
@@ -174,7 +174,7 @@ def test_what_changes_under_a_running_process_is_not_served(
             volume.write(log(10, 10)).result(timeout=10)
 
 
-def test_flipped_bits_never_change_what_is_restored(volume: Path) -> None:
+def test_53_flipped_bits_never_change_what_is_restored(volume: Path) -> None:
     """They hit a checksum, SQLite's own structure, or a byte that nobody reads; nothing else may come back."""
     database = volume / "raftq.sqlite"
     sound, mark = database.read_bytes(), (volume / "raftq.mark").read_bytes()
