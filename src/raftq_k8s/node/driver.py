@@ -12,21 +12,23 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from raftq_k8s.node.actions import Actions, BirthReceipt, Load, Loaded, Written
+from raftq_k8s.node.actions import Actions, BirthReceipt, Load, Loaded, SliceReceipt, SliceWanted, Written
 from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused
 from raftq_k8s.node.notes import of_greeting, of_standing
 from raftq_k8s.node.read_queue import ReadQueue
 from raftq_k8s.node.session_time import SessionTime
-from raftq_k8s.node.status import NodeStatus, RaftRole
+from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds, Snapshots
+from raftq_k8s.node.status import NOBODY, NodeStatus, role_of
 from raftq_k8s.node.submissions import Submission, Submissions, Token
 from raftq_k8s.node.transport import Wire
+from raftq_k8s.node.unborn import Unborn
 from raftq_k8s.raft import output
 from raftq_k8s.raft.birth import Birth, BirthRule
 from raftq_k8s.raft.consensus import Consensus, NotLeader, Overloaded, Transferring
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity
 from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind
-from raftq_k8s.raft.output import Accepted, Output, Standing
-from raftq_k8s.raft.persistence import HardState, Restored, Write
+from raftq_k8s.raft.output import Accepted, ChunkWanted, EntriesWanted, Output, Standing
+from raftq_k8s.raft.persistence import HardState, Restored
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import (
     LONGEST_STEP,
@@ -51,21 +53,6 @@ _STRANGERS_NOTED = 256
 """Names under which somebody was refused: whoever invents more of them fills no memory and no log."""
 
 
-NOBODY = Standing("follower", NO_TERM, None, established=False)
-"""How a node stands that takes no part yet."""
-
-_ROLES = {
-    "follower": RaftRole.FOLLOWER,
-    "pre-candidate": RaftRole.FOLLOWER,
-    "candidate": RaftRole.CANDIDATE,
-    "leader": RaftRole.LEADER,
-}
-
-
-def role_of(standing: Standing) -> RaftRole:
-    return _ROLES[standing.role]
-
-
 class Node(msgspec.Struct, frozen=True):
     """What is given to a node at its start and stays."""
 
@@ -80,19 +67,7 @@ class Node(msgspec.Struct, frozen=True):
     largest_command: int
     session_time_interval: Milliseconds = 5_000.0
     """So often a leader tells the log how much time has passed, while sessions exist that may expire by it."""
-
-
-class _Unborn:
-    def __init__(self, birth: Birth) -> None:
-        self.birth = birth
-        self.record_handed_over = False
-        self.said = ""
-
-    @property
-    def waiting_for(self) -> str:
-        return (
-            self.birth.waiting_for if self.birth.record is None else "waiting for the birth record to be on the volume"
-        )
+    snapshots: SnapshotBounds = BOUNDS
 
 
 class Driver:
@@ -108,6 +83,7 @@ class Driver:
         self._connected = connected
         self._record: BirthRecord | None = restored.birth
         self._submissions = Submissions(restored.member, node.largest_command, first_ticket=node.seed % (1 << 31) << 20)
+        self._snapshots = Snapshots(state, node.snapshots)
         self._reads = ReadQueue(node.settings.heartbeat)
         self._session_time = SessionTime(node.session_time_interval)
         self._paused_until: Instant = now
@@ -126,9 +102,9 @@ class Driver:
         self._leader_commit: tuple[Term, Index] = (NO_TERM, NO_INDEX)
         self._leaderless_since: Instant | None = now
         self._ignored: dict[str, int] = {}
-        self._phase: _Unborn | Consensus
+        self._phase: Unborn | Consensus
         if restored.birth is None:
-            self._phase = _Unborn(Birth(self.identity, node.rule, node.cluster, Term(1)))
+            self._phase = Unborn(Birth(self.identity, node.rule, node.cluster, Term(1)))
         else:
             self._phase = Consensus(self.identity, restored, node.settings, node.seed, now)
 
@@ -145,7 +121,7 @@ class Driver:
                 if identity.member in consensus.voters:
                     self._remember(hello)
                 consensus.step(hello, now)
-            case _Unborn() as unborn:
+            case Unborn() as unborn:
                 self._remember(hello)
                 refusal = unborn.birth.greet(hello)
                 self._greeted.append(Accepted(identity) if refusal is None else output.Refused(identity, refusal))
@@ -165,7 +141,7 @@ class Driver:
                         self._receive(consensus, message, now)
             case Consensus():
                 self.ignore("stranger")
-            case _Unborn():
+            case Unborn():
                 self.ignore("unborn")
 
     def lost(self, peer: MemberId, now: Instant) -> None:
@@ -174,7 +150,7 @@ class Driver:
         match self._phase:
             case Consensus() as consensus:
                 consensus.peer_lost(peer, now)
-            case _Unborn() as unborn:
+            case Unborn() as unborn:
                 unborn.birth.lost(peer)
 
     def submit(self, submissions: Sequence[Submission]) -> None:
@@ -190,7 +166,7 @@ class Driver:
         match self._phase:
             case Consensus() as consensus:
                 consensus.transfer(target, now)
-            case _Unborn():
+            case Unborn():
                 raise NotLeader(None)
 
     def hand_over(self, now: Instant) -> None:
@@ -207,16 +183,29 @@ class Driver:
 
     def persisted(self, written: Written, now: Instant) -> None:
         match self._phase, written:
-            case _Unborn() as unborn, BirthReceipt():
+            case Unborn() as unborn, BirthReceipt():
                 self._become_member(unborn, now)
             case Consensus() as consensus, int():
                 consensus.persisted(written, now)
+            case Consensus() as consensus, SliceReceipt():
+                if mark := self._snapshots.persisted(written):
+                    consensus.snapshot_taken(mark)
+                    self._notes.append(f"a snapshot is on the volume: {mark.size} bytes, up to index {mark.index}")
             case _:
                 raise ValueError(f"{written} was never given in this phase")
 
     def loaded(self, load: Load, loaded: Loaded, now: Instant) -> None:
         """What an earlier action wanted of the volume."""
-        raise ValueError(f"{load} was never wanted")
+        match self._phase, load, loaded:
+            case Consensus() as consensus, EntriesWanted(), tuple():
+                consensus.entries_loaded(load, loaded, now)
+            case Consensus() as consensus, ChunkWanted(), bytes() | None:
+                consensus.snapshot_chunk(load, loaded, now)
+            case Consensus() as consensus, SliceWanted(), bytes() | None:
+                if mark := self._snapshots.loaded(load, loaded):
+                    self._has_applied(consensus, mark.index, mark.term)
+            case _:
+                raise ValueError(f"{load} was never wanted in this phase, or is not what was loaded")
 
     def observe_term(self, term: Term, now: Instant) -> None:
         if term <= LONGEST_STEP:  # the core would not believe a newborn more
@@ -262,9 +251,12 @@ class Driver:
                 self._reads.ask(consensus, now)
                 self._tell_time(consensus, now)
                 self._take(consensus.take_output(), actions, now)
+                self._keep_snapshots(consensus, actions, now)
                 self._note_standing(consensus.standing, actions, now)
-            case _Unborn() as unborn:
-                actions = self._of_unborn(unborn)
+            case Unborn() as unborn:
+                actions = unborn.next_actions()
+                if news := unborn.news():
+                    self._notes.append(news)
         for answer in self._submissions.take_answers():
             actions.messages.setdefault(answer.destination, []).append(answer)
         if self._greeted:
@@ -286,35 +278,52 @@ class Driver:
             command = entry.kind == EntryKind.COMMAND
             result = self._state.apply(entry.index, entry.command) if command else None
             self._submissions.committed(entry.index, entry.term, result)
-        self._applied_index, self._applied_term = committed[-1].index, committed[-1].term
         assert isinstance(self._phase, Consensus)
-        self._phase.applied(self._applied_index)
-        self._session_time.applied(self._applied_index)
+        self._snapshots.applied(committed)
+        self._has_applied(self._phase, committed[-1].index, committed[-1].term)
+
+    def _has_applied(self, consensus: Consensus, index: Index, term: Term) -> None:
+        self._applied_index, self._applied_term = index, term
+        consensus.applied(index)
+        self._session_time.applied(index)
         self._note_progress()
 
     def _take(self, out: Output, actions: Actions, now: Instant) -> None:
         if out.receipt is not None and out.write is not None:
             actions.writes.append((out.receipt, out.write))
+            if out.write.part is not None:
+                self._snapshots.give_up()
+        actions.loads.extend(out.wanted)
         for message in out.messages:
             actions.messages.setdefault(message.destination, []).append(message)
         actions.greetings = out.greetings
+        if out.install is not None:
+            self._snapshots.restore(out.install)
+            self._submissions.covered(out.install.index)
         self._to_apply = out.committed
         self._reads.answered(out, now)
         self._reads.applied(self._applied_index)
 
+    def _keep_snapshots(self, consensus: Consensus, actions: Actions, now: Instant) -> None:
+        snapshots = self._snapshots
+        if snapshots.is_due() and self._may_take_a_snapshot(consensus, now):
+            membership = consensus.membership_at(self._applied_index)
+            snapshots.take(self._applied_index, self._applied_term, membership)
+        if write := snapshots.next_write():
+            actions.writes.append(write)
+        if load := snapshots.next_load():
+            actions.loads.append(load)
+
+    def _may_take_a_snapshot(self, consensus: Consensus, now: Instant) -> bool:
+        """Not of a state that a leader's snapshot is about to replace, nor while one is arriving, or leaving."""
+        last = consensus.snapshot
+        if consensus.receives_snapshot or (last is not None and last.index >= self._applied_index):
+            return False
+        return self._snapshots.is_overdue() or not consensus.sends_snapshot(now)
+
     # ----------------------------------------------------------------------------------------------------- being born
 
-    def _of_unborn(self, unborn: _Unborn) -> Actions:
-        record = unborn.birth.record
-        if unborn.said != unborn.waiting_for:
-            unborn.said = unborn.waiting_for
-            self._notes.append(unborn.said)
-        if record is None or unborn.record_handed_over:
-            return Actions()
-        unborn.record_handed_over = True
-        return Actions(writes=[(BirthReceipt(), Write(birth=record))])
-
-    def _become_member(self, unborn: _Unborn, now: Instant) -> None:
+    def _become_member(self, unborn: Unborn, now: Instant) -> None:
         record = unborn.birth.record
         assert record is not None  # its write was handed over
         blank = self.identity
@@ -441,7 +450,7 @@ class Driver:
         standing = self.standing
         since = self._leaderless_since
         leader_http = self._http_addresses.get(standing.leader) if standing.leader is not None else None
-        unborn = self._phase if isinstance(self._phase, _Unborn) else None
+        unborn = self._phase if isinstance(self._phase, Unborn) else None
         consensus = self._phase if isinstance(self._phase, Consensus) else None
         leading = consensus if standing.role == "leader" else None
         voters = consensus.voters if consensus else ()
@@ -461,6 +470,8 @@ class Driver:
             commit_index=consensus.commit_index if consensus else NO_INDEX,
             applied_index=self._applied_index,
             last_index=consensus.last_index if consensus else NO_INDEX,
+            base_index=consensus.base_index if consensus else NO_INDEX,
+            snapshot_index=self._snapshots.index,
             voters=voters,
             connected=tuple(voter for voter in voters if self._connected(voter)),
             elections=consensus.elections if consensus else {},

@@ -16,13 +16,14 @@ import msgspec
 from raftq_k8s.node import options as sizing
 from raftq_k8s.node.bus import Bus, Listener, Unsubscribe
 from raftq_k8s.node.bus_transport import BusTransport
-from raftq_k8s.node.driver import NOBODY, Driver, Node, role_of
+from raftq_k8s.node.driver import Driver, Node
 from raftq_k8s.node.errors import BadMessage, NoLeader, NotLeader, NotStarted, NotYet, TooLarge, UnknownEvent
 from raftq_k8s.node.events import SENT_AS, RaftEvent, RaftNode
 from raftq_k8s.node.options import RaftqOptions
 from raftq_k8s.node.recording import RecordedDriver
 from raftq_k8s.node.runtime import Clock, Runtime, boottime
-from raftq_k8s.node.status import NodeStatus, RaftRole
+from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds
+from raftq_k8s.node.status import NOBODY, NodeStatus, RaftRole, role_of
 from raftq_k8s.node.transport import Transport
 from raftq_k8s.raft.birth import BirthRule
 from raftq_k8s.raft.output import Standing
@@ -77,11 +78,13 @@ class Raftq:
         birth: BirthRule | None = None,
         http_address: str = "",
         trace: Path | None = None,
+        snapshots: SnapshotBounds = BOUNDS,
         clock: Clock = boottime,
     ) -> None:
         """`birth` overrides what `options.bootstrap` says of founding a cluster. Without a `transport` the messages of
         this node are events, for the application to carry. In the file `trace` everything is noted that goes into the
-        node, commands included, so that `raftq simulate --replay` can live its life again."""
+        node, commands included, so that `raftq simulate --replay` can live its life again. `snapshots` says how long
+        the log may grow."""
         if options.persist_agent is not None:
             raise NotYet(
                 "a persist agent is not supported yet: pass volume=SqliteVolume(directory, member) of "
@@ -98,6 +101,7 @@ class Raftq:
         self._birth = birth
         self._http_address = http_address
         self._trace = trace
+        self._snapshots = snapshots
         self._clock = clock
         self._bus = Bus()
         self._bus_transport: BusTransport | None = None
@@ -267,6 +271,7 @@ class Raftq:
             seed=secrets.randbits(63),
             http_address=self._http_address,
             largest_command=self._sizing.largest_command,
+            snapshots=self._snapshots,
         )
         connected, now = self._transport.connected, self._clock()
         if self._trace is None:

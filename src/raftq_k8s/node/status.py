@@ -4,7 +4,8 @@ from enum import IntEnum
 
 import msgspec
 
-from raftq_k8s.raft.types import ClusterId, Index, MemberId, Milliseconds, Term
+from raftq_k8s.raft.output import Standing
+from raftq_k8s.raft.types import NO_INDEX, NO_TERM, ClusterId, Index, MemberId, Milliseconds, Term
 
 
 class RaftRole(IntEnum):
@@ -47,3 +48,22 @@ class NodeStatus(msgspec.Struct, frozen=True):
     """Messages and greetings that a rule refused, by kind."""
     proposals: dict[str, int]
     """Commands of this node's own callers, by outcome: `applied`, `refused`, `unknown`."""
+    base_index: Index = NO_INDEX
+    """The log begins after it."""
+    snapshot_index: Index = NO_INDEX
+    """The last entry that this node's snapshot covers."""
+
+
+NOBODY = Standing("follower", NO_TERM, None, established=False)
+"""How a node stands that takes no part yet."""
+
+_ROLES = {
+    "follower": RaftRole.FOLLOWER,
+    "pre-candidate": RaftRole.FOLLOWER,
+    "candidate": RaftRole.CANDIDATE,
+    "leader": RaftRole.LEADER,
+}
+
+
+def role_of(standing: Standing) -> RaftRole:
+    return _ROLES[standing.role]

@@ -179,6 +179,12 @@ class Submissions:
             outcome = result if result is not None and proposal.term == term else Refused("not-leader")
             self.resolve(proposal.origin, outcome)
 
+    def covered(self, index: Index) -> None:
+        """A leader's snapshot takes the place of the log up to `index`: it does not say what became of proposals."""
+        for proposed in [proposed for proposed in self._proposed if proposed <= index]:
+            for proposal in self._proposed.pop(proposed):
+                self.resolve(proposal.origin, Unknown())
+
     def answered(self, answer: Forwarded) -> bool:
         """The leader answers. Returns whether the command is back with us, because that node does not lead."""
         travelling = self._forwarded.get(answer.ticket)

@@ -86,6 +86,7 @@ class Contents:
     def _seal(self, mark: SnapshotMark) -> None:
         index, data = self._begun or (NO_INDEX, b"")
         check_complete(mark, index, len(data), crc32(data))
+        check_later(mark, self.snapshot)
         self.snapshot, self._sealed, self._begun = mark, bytes(data), None
 
     def _compact(self, compaction: Compaction) -> None:
@@ -146,6 +147,11 @@ def check_complete(mark: SnapshotMark, index: Index, size: int, checksum: int) -
             f"a snapshot at {mark.index} of {mark.size} bytes is not complete: "
             f"what was begun is at {index}, and has {size} bytes"
         )
+
+
+def check_later(mark: SnapshotMark, snapshot: SnapshotMark | None) -> None:
+    if snapshot is not None and mark.index < snapshot.index:
+        raise ValueError(f"a snapshot at {mark.index} cannot take the place of a later one, at {snapshot.index}")
 
 
 def check_covered(compaction: Compaction, base: Index, snapshot: SnapshotMark | None) -> None:

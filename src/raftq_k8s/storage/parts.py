@@ -13,7 +13,7 @@ from raftq_k8s.raft.messages import SnapshotMark
 from raftq_k8s.raft.persistence import SnapshotPart
 from raftq_k8s.raft.types import NO_INDEX, Index
 from raftq_k8s.storage import checksum, litter
-from raftq_k8s.storage.contents import check_complete
+from raftq_k8s.storage.contents import check_complete, check_later
 from raftq_k8s.storage.schema import Damaged, Statement
 
 _NO_NUMBER = 0
@@ -77,6 +77,7 @@ class Parts:
         """The caller writes the new `sealed`."""
         begun = self._begun or _Begun(NO_INDEX, _NO_NUMBER)
         check_complete(mark, begun.index, begun.size, begun.checksum)
+        check_later(mark, self.sealed.mark if self.sealed is not None else None)
         self.sealed, self._begun = Sealed(mark, begun.number), None
         self._has_litter = True
 

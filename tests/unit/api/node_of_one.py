@@ -42,6 +42,8 @@ class NodeOfOne:
             leader_changes=3,
             ignored_messages={"other-cluster": 4},
             proposals={"applied": 5, "refused": 1},
+            base_index=Index(3),
+            snapshot_index=Index(9),
         )
 
     def is_now(self, **changes: object) -> None:

@@ -27,6 +27,8 @@ EXPECTED = {
     "raftq_commit_index": 12,
     "raftq_applied_index": 11,
     "raftq_log_entries": 13,
+    "raftq_log_base_index": 3,
+    "raftq_snapshot_index": 9,
     "raftq_elections_total{outcome=won}": 2,
     "raftq_elections_total{outcome=pre-vote-lost}": 1,
     "raftq_leader_changes_total": 3,

@@ -1,22 +1,24 @@
 """Drivers talking to each other under a hand-driven clock: every write and message is seen, and held back at will."""
 
 from collections import deque
+from itertools import count
 
-import msgspec
-
-from raftq_k8s.node.actions import Actions, Written
+from raftq_k8s.node.actions import Actions, Load, Written
 from raftq_k8s.node.driver import Driver, Node
 from raftq_k8s.node.forwarding import Outcome
 from raftq_k8s.node.read_queue import ReadOutcome
+from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds
 from raftq_k8s.node.submissions import Submission, Token
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.birth import BirthRule, lowest
 from raftq_k8s.raft.membership import BirthRecord, Identity, Member
-from raftq_k8s.raft.persistence import HardState, Restored, Write
+from raftq_k8s.raft.output import EntriesWanted
+from raftq_k8s.raft.persistence import Write
 from raftq_k8s.raft.settings import Settings
-from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, MemberId, Term
+from raftq_k8s.raft.types import BootId, ClusterId, Incarnation, MemberId, Term
 from raftq_k8s.state.document import Document
 from raftq_k8s.state.machine import StateMachine
+from raftq_k8s.storage.contents import Contents
 
 SETTINGS = Settings()
 LARGEST = 10_000
@@ -28,8 +30,10 @@ def member(name: str) -> MemberId:
     return MemberId(name)
 
 
-def blank(name: str) -> Restored:
-    return Restored(member(name), Incarnation(f"volume-{name}"), Generation(1), None, HardState(), [])
+def volume_of(name: str, birth: BirthRecord | None) -> Contents:
+    volume = Contents(member(name), Incarnation(f"volume-{name}"))
+    volume.birth = birth
+    return volume
 
 
 def record(*names: str) -> BirthRecord:
@@ -38,34 +42,62 @@ def record(*names: str) -> BirthRecord:
     )
 
 
-def born(name: str, *names: str) -> Restored:
-    return msgspec.structs.replace(blank(name), birth=record(*names))
-
-
 class Held:
-    """One driver, what it did, and what is held back of it."""
+    """One driver, what it did, and what is held back of it. Its volume is what every ended write has left there."""
 
-    def __init__(self, restored: Restored, rule: BirthRule, seed: int, now: float, connected: set[str]) -> None:
-        self.name = restored.member
+    def __init__(
+        self,
+        volume: Contents,
+        rule: BirthRule,
+        seed: int,
+        now: float,
+        connected: set[str],
+        settings: Settings,
+        bounds: SnapshotBounds,
+    ) -> None:
+        self.name = volume.member
+        self.volume = volume
+        self.rule = rule
+        self.settings, self.bounds = settings, bounds
+        self.connected = connected
+        self.disk_ends = True
+        self.history: list[Actions] = []
+        self.resolved: dict[Token, Outcome] = {}
+        self.reads: dict[Token, ReadOutcome] = {}
+        self.start(seed, now)
+
+    def start(self, seed: int, now: float, tail_bytes: int = 1 << 20) -> None:
+        """A process begins; of a former one only the volume is left."""
         self.state = StateMachine(1 << 20, idle_ms=IDLE)
+        self.writes: deque[tuple[Written, Write]] = deque()
+        self.loads: deque[Load] = deque()
         node = Node(
-            restored,
+            self.volume.open(tail_bytes),
             BootId(f"boot-{self.name}-{seed}"),
-            rule,
+            self.rule,
             ClusterId("cluster"),
-            SETTINGS,
+            self.settings,
             seed,
             "",
             LARGEST,
             TELLS_TIME_EVERY,
+            self.bounds,
         )
-        self.connected = connected
         self.driver = Driver(node, self.state, lambda peer: peer in self.connected, now)
-        self.disk_ends = True
-        self.writes: deque[tuple[Written, Write]] = deque()
-        self.history: list[Actions] = []
-        self.resolved: dict[Token, Outcome] = {}
-        self.reads: dict[Token, ReadOutcome] = {}
+
+    def end_a_write(self, now: float) -> None:
+        written, write = self.writes.popleft()
+        self.volume.keep(write)
+        self.driver.persisted(written, now)
+
+    def load(self, now: float) -> None:
+        load = self.loads.popleft()
+        match load:
+            case EntriesWanted(first, last, max_bytes):
+                self.driver.loaded(load, self.volume.load(first, last, max_bytes), now)
+            case _:
+                found = self.volume.read_snapshot(load.index, load.offset, load.max_bytes)
+                self.driver.loaded(load, found, now)
 
     @property
     def document(self) -> Document:
@@ -73,7 +105,14 @@ class Held:
 
 
 class DriverCluster:
-    def __init__(self, *names: str, initialised: bool = True, disks_end: bool = True) -> None:
+    def __init__(
+        self,
+        *names: str,
+        initialised: bool = True,
+        disks_end: bool = True,
+        settings: Settings = SETTINGS,
+        bounds: SnapshotBounds = BOUNDS,
+    ) -> None:
         self.now = 10_000.0
         self.names = names
         self.cut: set[str] = set()
@@ -83,10 +122,12 @@ class DriverCluster:
         """Messages of that kind do not arrive."""
         self._tokens = 0
         rule = lowest(tuple(map(member, names)))
-        self.nodes = {
-            name: Held(born(name, *names) if initialised else blank(name), rule, seed, self.now, set(names) - {name})
-            for seed, name in enumerate(names, start=1)
-        }
+        self._seeds = count(1)
+        self.nodes: dict[str, Held] = {}
+        for name in names:
+            volume = volume_of(name, record(*names) if initialised else None)
+            seed, others = next(self._seeds), set(names) - {name}
+            self.nodes[name] = Held(volume, rule, seed, self.now, others, settings, bounds)
         for held in self.nodes.values():
             held.disk_ends = disks_end
         self.settle()
@@ -97,6 +138,15 @@ class DriverCluster:
 
     def __getitem__(self, name: str) -> Held:
         return self.nodes[name]
+
+    def restart(self, name: str, tail_bytes: int = 1 << 20) -> None:
+        """The process is killed, what was not synced is lost, and it begins again."""
+        self[name].start(next(self._seeds), self.now, tail_bytes)
+        for other in self.names:
+            if other != name:
+                self[other].driver.lost(member(name), self.now)
+                self.greet(name, other)
+                self.greet(other, name)
 
     def greet(self, one: str, other: str) -> None:
         self[other].driver.greet(self[one].driver.hello(), self.now)
@@ -121,7 +171,7 @@ class DriverCluster:
 
     def settle(self) -> None:
         """Until nothing is left to do at this moment."""
-        while self._act() or self._end_a_write() or self._deliver():
+        while self._act() or self._end_a_write() or self._load() or self._deliver():
             pass
 
     def _act(self) -> bool:
@@ -133,6 +183,7 @@ class DriverCluster:
             acted = True
             held.history.append(actions)
             held.writes.extend(actions.writes)
+            held.loads.extend(actions.loads)
             for destination, messages in actions.messages.items():
                 self.network.extend((held.driver.identity, destination, message) for message in messages)
             held.resolved.update(actions.resolved)
@@ -146,7 +197,14 @@ class DriverCluster:
     def _end_a_write(self) -> bool:
         for held in self.nodes.values():
             if held.writes and held.disk_ends:
-                held.driver.persisted(held.writes.popleft()[0], self.now)
+                held.end_a_write(self.now)
+                return True
+        return False
+
+    def _load(self) -> bool:
+        for held in self.nodes.values():
+            if held.loads and held.disk_ends:
+                held.load(self.now)
                 return True
         return False
 

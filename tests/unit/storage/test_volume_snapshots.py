@@ -122,6 +122,16 @@ def test_an_incomplete_snapshot_is_never_sealed(made: Callable[[], Volume], wron
         assert volume.open().snapshot is None
 
 
+def test_a_snapshot_never_takes_the_place_of_a_later_one(made: Callable[[], Volume]) -> None:
+    with closing(made()) as volume:
+        volume.open()
+        write(volume, log(1, 9), sealed(5, b"later"))
+        with pytest.raises((ValueError, WriteFailed), match="later one"):
+            write(volume, sealed(4, b"earlier"))
+    with closing(made()) as volume:
+        assert volume.open().snapshot == mark(5, b"later")
+
+
 # Compaction
 
 

@@ -1,0 +1,32 @@
+"""A node that belongs to no cluster yet, until the record of its birth is on its volume."""
+
+from raftq_k8s.node.actions import Actions, BirthReceipt
+from raftq_k8s.raft.birth import Birth
+from raftq_k8s.raft.persistence import Write
+
+
+class Unborn:
+    def __init__(self, birth: Birth) -> None:
+        self.birth = birth
+        self._record_handed_over = False
+        self._said = ""
+
+    @property
+    def waiting_for(self) -> str:
+        return (
+            self.birth.waiting_for if self.birth.record is None else "waiting for the birth record to be on the volume"
+        )
+
+    def news(self) -> str | None:
+        """What it waits for, where that was not said yet."""
+        if self._said == self.waiting_for:
+            return None
+        self._said = self.waiting_for
+        return self._said
+
+    def next_actions(self) -> Actions:
+        record = self.birth.record
+        if record is None or self._record_handed_over:
+            return Actions()
+        self._record_handed_over = True
+        return Actions(writes=[(BirthReceipt(), Write(birth=record))])
