@@ -5,7 +5,9 @@ import pytest
 from driver_cluster import IDLE, TELLS_TIME_EVERY, DriverCluster, member
 
 from raftq_k8s.node.forwarding import Forwarded, Refused, Unknown
+from raftq_k8s.node.snapshots import SnapshotBounds
 from raftq_k8s.raft.messages import EntryKind
+from raftq_k8s.raft.settings import Settings
 from raftq_k8s.state import commands
 from raftq_k8s.state.commands import (
     Applied,
@@ -90,6 +92,25 @@ def test_44_exactly_once_a_retry_under_another_leader_hears_the_first_answer() -
     cluster.submit(new, encode(Delete("colour")))
     assert cluster[new].resolved[cluster.submit(new, command)] == first
     assert cluster[new].document.get("colour") is None
+
+
+def test_44_exactly_once_a_retry_after_all_restarted_from_snapshots_hears_the_first_answer() -> None:
+    cluster = DriverCluster(*ABC, settings=Settings(kept_entries=0), bounds=SnapshotBounds(after_entries=8))
+    leader = cluster.elect()
+    command = once(opened(cluster, leader), 1, RED)
+    first = cluster[leader].resolved[cluster.submit(leader, command)]
+    assert isinstance(first, Applied)
+    for _ in range(20):
+        cluster.submit(leader, encode(Delete("colour")))
+    cluster.advance(500)
+    for name in ABC:
+        assert cluster[name].volume.base > first.revision  # the log does not tell of it any more
+        cluster.restart(name)
+    leader = cluster.elect()
+    assert cluster[leader].resolved[cluster.submit(leader, command)] == first
+    cluster.advance(500)
+    assert all(held.document.get("colour") is None for held in cluster.nodes.values())
+    assert len({held.state.sessions.log_time for held in cluster.nodes.values()}) == 1
 
 
 def test_44_an_expired_session_is_an_error() -> None:
