@@ -60,6 +60,7 @@ class Cluster:
                 name,
                 number,
                 plan.settings[number],
+                plan.snapshots,
                 lowest(names),
                 self.events,
                 self.network,

@@ -7,6 +7,7 @@ reverse. A plan is data: it can be written to a file, replayed, and made smaller
 
 import msgspec
 
+from raftq_k8s.node.snapshots import SnapshotBounds
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import Instant, Milliseconds
 from raftq_k8s.sim.dice import Dice
@@ -38,6 +39,7 @@ class Plan(msgspec.Struct, frozen=True):
     keys: int
     think: Milliseconds
     retries: bool
+    snapshots: SnapshotBounds
     lasts: Milliseconds
     """The time of the faults; after that they stop, and all has to become well."""
     faults: tuple[Fault, ...]
@@ -103,7 +105,8 @@ def swarm(seed: int, kinds: tuple[str, ...] = tuple(KINDS), lasts: Milliseconds 
     faults = sorted(_together(faults, Dice(seed, 3)), key=lambda fault: fault.at)
     return Plan(
         seed=seed,
-        settings=_settings(size, dice),
+        settings=_settings(size, dice, Dice(seed, 5)),
+        snapshots=_snapshots(Dice(seed, 6)),
         born=dice.chance(0.7),
         stream=dice.chance(0.6),
         latency=dice.one_of(((0.1, 1.0), (0.5, 5.0), (0.5, 30.0))),
@@ -132,6 +135,7 @@ def calm(seed: int, size: int = 3, clients: int = 0, sessions: int = 0, lasts: M
     return Plan(
         seed=seed,
         settings=(Settings(),) * size,
+        snapshots=SnapshotBounds(),
         born=True,
         stream=True,
         latency=(0.1, 1.0),
@@ -146,14 +150,31 @@ def calm(seed: int, size: int = 3, clients: int = 0, sessions: int = 0, lasts: M
     )
 
 
-def _settings(size: int, dice: Dice) -> tuple[Settings, ...]:
+def _snapshots(dice: Dice) -> SnapshotBounds:
+    """So small that every history has some."""
+    return SnapshotBounds(
+        after_bytes=dice.one_of((300, 2000, 1 << 20)),
+        after_entries=dice.one_of((5, 20, 100)),
+        slice_bytes=dice.one_of((50, 400, 1 << 16)),
+    )
+
+
+def _settings(size: int, dice: Dice, more: Dice) -> tuple[Settings, ...]:
     inflight = dice.one_of((1, 4, 64))
     max_bytes = dice.one_of((1, 200, 1 << 18))
     profile = dice.one_of(PROFILES)
     mixed = dice.chance(0.25)
+    kept_entries = more.one_of((0, 2, 30))
+    tail_bytes = more.one_of((0, 300, 1 << 20))
+    max_chunk_bytes = more.one_of((50, 500, 1 << 16))
     return tuple(
         msgspec.structs.replace(
-            dice.one_of(PROFILES) if mixed else profile, max_inflight=inflight, max_append_bytes=max_bytes
+            dice.one_of(PROFILES) if mixed else profile,
+            max_inflight=inflight,
+            max_append_bytes=max_bytes,
+            kept_entries=kept_entries,
+            tail_bytes=tail_bytes,
+            max_chunk_bytes=max_chunk_bytes,
         )
         for _ in range(size)
     )

@@ -17,6 +17,9 @@ from raftq_k8s.raft.messages import (
     AppendResponse,
     Entry,
     EntryKind,
+    SnapshotChunk,
+    SnapshotMark,
+    SnapshotResponse,
     TimeoutNow,
     VoteRequest,
     VoteResponse,
@@ -74,6 +77,8 @@ class Seen:
     """What was seen of one machine at its last step."""
 
     __slots__ = (
+        "base",
+        "base_term",
         "commit",
         "established",
         "last",
@@ -93,8 +98,10 @@ class Seen:
 
     def __init__(self, name: MemberId) -> None:
         self.name = name
+        self.base: Index = NO_INDEX
+        self.base_term: Term = NO_TERM
         self.log: list[Entry] = []
-        """Its log as its writes tell it."""
+        """Its log as its writes tell it, after its base."""
         self.promised_until: Instant = NEVER
         """Until when, on its clock, it elects nobody, by all that it ever acknowledged: a restart changes nothing."""
         self.promised_all_until: Instant = NEVER
@@ -134,6 +141,8 @@ class Invariants:
         self._place_of: dict[bytes, Index] = {}
         self._before: dict[tuple[Index, Term], tuple[Entry, Term]] = {}
         """Of each entry that was ever written: itself, and the term of the one before it."""
+        self._snapshots: dict[Index, SnapshotMark] = {}
+        """Of each index at which anybody was."""
         self._leading: list[Machine] = []
         self._established_term = NO_TERM
         self._votes: dict[tuple[MemberId, int, Term], MemberId] = {}
@@ -148,8 +157,13 @@ class Invariants:
         machine.seen.promised_all_until = machine.seen.promised_until
         machine.seen.refused_transfer = (NO_TERM, NO_TRANSFER)
         machine.seen.term, machine.seen.vote = machine.disk.hard_state.term, machine.disk.hard_state.vote
-        machine.seen.log = list(machine.disk.contents.entries)
+        contents = machine.disk.contents
+        machine.seen.base, machine.seen.base_term = contents.base, contents.base_term
+        machine.seen.log = list(contents.entries)
         core = machine.core
+        if core is not None and core.commit:
+            self._covers(machine, core)
+            machine.seen.commit = core.commit
         if core is not None and core.refuse_until < machine.seen.promised_until and not machine.disk.wiped:
             left = machine.seen.promised_until - max(machine.clock, core.refuse_until)
             if left > 0:
@@ -213,7 +227,7 @@ class Invariants:
         before = bisect_left(self._committed_in, core.term)
         if before:
             last = self.committed[before - 1]
-            if core.log.term_at(last.index) != last.term:
+            if last.index >= core.log.base and core.log.term_at(last.index) != last.term:
                 raise Violation(
                     LEADER_COMPLETENESS,
                     f"{machine.name} leads term {core.term} without the entry {last.index} of term {last.term}, "
@@ -229,12 +243,12 @@ class Invariants:
     def _led(self, machine: "Machine", core: Core, role: Leader, seen: Seen) -> None:
         last = core.log.last_index
         if last != seen.last or seen.last_entry is None:
-            if last < seen.last or (seen.last and core.log.between(seen.last, seen.last)[0] != seen.last_entry):
+            if last < seen.last or (seen.last_entry and _in_memory(core, seen.last) not in (None, seen.last_entry)):
                 raise Violation(
                     LEADER_APPEND_ONLY, f"{machine.name} changed its own log at {seen.last} while it led {core.term}"
                 )
             seen.last = last
-            seen.last_entry = core.log.between(last, last)[0]
+            seen.last_entry = _in_memory(core, last)
         if not seen.established and core.commit >= role.first_index:
             seen.established = True
             if core.term <= self._established_term:
@@ -272,9 +286,14 @@ class Invariants:
     def _committed_by(self, machine: "Machine", core: Core, seen: Seen) -> None:
         if core.commit < seen.commit:
             raise Violation(STATE_MACHINE_SAFETY, f"the commit index of {seen.name} went back to {core.commit}")
-        news = core.log.between(Index(seen.commit + 1), core.commit)
+        if seen.commit < core.log.base:
+            self._covers(machine, core)
+            seen.commit = core.log.base
+        news = _entries(machine, core, Index(seen.commit + 1), core.commit)
         if len(news) != core.commit - seen.commit:
             raise Violation(STATE_MACHINE_SAFETY, f"{seen.name} commits {core.commit}, past the end of its log")
+        if not news:
+            return
         known = len(self.committed)
         for entry in news:
             if entry.index > known:
@@ -293,6 +312,17 @@ class Invariants:
                 f"{seen.name} leads {core.term} and commits {news[-1].index} of term {news[-1].term} by counting",
             )
         seen.commit = core.commit
+
+    def _covers(self, machine: "Machine", core: Core) -> None:
+        """What a snapshot covers was committed before, as it is, and so was everything up to where a log begins."""
+        mark = core.snapshot
+        ends = [(core.log.base, core.log.base_term)] + ([(mark.index, mark.term)] if mark is not None else [])
+        for index, term in ends:
+            if index > len(self.committed) or (index and self.committed[index - 1].term != term):
+                raise Violation(
+                    STATE_MACHINE_SAFETY,
+                    f"{machine.name} has a snapshot, or a base, at {index} of term {term}, which was not committed",
+                )
 
     def _commit(self, entry: Entry, term: Term) -> None:
         self.committed.append(entry)
@@ -344,17 +374,23 @@ class Invariants:
     def writing(self, machine: "Machine", write: Write) -> None:
         """Two logs that hold the same entry hold the same before it: each entry is compared once with its first
         appearance anywhere."""
+        seen, core = machine.seen, machine.core
+        if write.seal is not None:
+            self._is_the_same_state(machine, write.seal)
+        if write.compaction is not None:
+            index = write.compaction.index
+            seen.log = seen.log[index - seen.base :] if write.compaction.keep_rest else []
+            seen.base, seen.base_term = index, write.compaction.term
         if not write.entries:
             return
-        seen, core = machine.seen, machine.core
         role = core.role if core is not None else None
         if type(role) is Leader and seen.wrote_as is role and write.entries[0].index <= seen.led_to:
             raise Violation(LEADER_APPEND_ONLY, f"{machine.name} leads and overwrites its own {write.entries[0].index}")
         seen.wrote_as, seen.led_to = role, write.entries[-1].index
         log = seen.log
-        del log[write.entries[0].index - 1 :]
+        del log[write.entries[0].index - seen.base - 1 :]
         for entry in write.entries:
-            before = log[-1].term if log else NO_TERM
+            before = log[-1].term if log else seen.base_term
             first, first_before = self._before.setdefault((entry.index, entry.term), (entry, before))
             if first != entry or first_before != before:
                 raise Violation(
@@ -362,6 +398,13 @@ class Invariants:
                     f"{machine.name} holds another entry {entry.index} of term {entry.term}, or another before it",
                 )
             log.append(entry)
+
+    def _is_the_same_state(self, machine: "Machine", mark: SnapshotMark) -> None:
+        first = self._snapshots.setdefault(mark.index, mark)
+        if first != mark:
+            raise Violation(
+                STATE_MACHINE_SAFETY, f"{machine.name} comes to another state at {mark.index}: {mark}, not {first}"
+            )
 
     def leaving(self, machine: "Machine", messages: Sequence[Wire]) -> None:
         """Nothing leaves before what it says is on the disk."""
@@ -374,8 +417,15 @@ class Invariants:
                     self._leads(message.term, machine.name)
                     if message.term > synced:
                         raise Violation(DURABLE_BEFORE_REPLY, f"{machine.name} leads {message.term}, synced {synced}")
+                case SnapshotChunk():
+                    self._leads(message.term, machine.name)
+                    if message.term > synced:
+                        raise Violation(DURABLE_BEFORE_REPLY, f"{machine.name} leads {message.term}, synced {synced}")
                 case AppendResponse():
                     self._acknowledges(machine, message, synced)
+                case SnapshotResponse():
+                    self._promises(machine, message, synced)
+                    self._installed(machine, message)
                 case VoteRequest(pre_vote=False):
                     self._transfers.forces(message)
                     self._votes_for(machine, message.term, machine.name)
@@ -410,7 +460,14 @@ class Invariants:
         if first != candidate:
             raise Violation(ELECTION_SAFETY, f"{machine.name} votes for {first} and for {candidate} in term {term}")
 
-    def _acknowledges(self, machine: "Machine", response: AppendResponse, synced: Term) -> None:
+    def _installed(self, machine: "Machine", response: SnapshotResponse) -> None:
+        if response.installed and not machine.disk.holds(self.committed[response.index - 1]):
+            raise Violation(
+                DURABLE_BEFORE_REPLY,
+                f"{machine.name} says that a snapshot at {response.index} is installed; its disk does not hold it",
+            )
+
+    def _promises(self, machine: "Machine", response: AppendResponse | SnapshotResponse, synced: Term) -> None:
         disk = machine.disk
         if response.term > synced:
             raise Violation(DURABLE_BEFORE_REPLY, f"{machine.name} answers in {response.term}, synced {synced}")
@@ -422,6 +479,10 @@ class Invariants:
         core = machine.core
         if core is not None and core.refuse_until > machine.seen.promised_until:
             machine.seen.promised_until = core.refuse_until
+
+    def _acknowledges(self, machine: "Machine", response: AppendResponse, synced: Term) -> None:
+        self._promises(machine, response, synced)
+        disk, core = machine.disk, machine.core
         if over := self._transfers.known_to_be_over(response):
             machine.seen.refused_transfer = max(machine.seen.refused_transfer, (response.term, over))
         if not response.success or response.term < synced:
@@ -475,6 +536,21 @@ class ObservedState(StateMachine):
     def install(self, restoring: Restoring) -> None:
         super().install(restoring)
         self._applied = self._invariants.commands_up_to(self.document.applied_index)
+
+
+def _in_memory(core: Core, index: Index) -> Entry | None:
+    """Where it was let go, the volume alone holds it: what was written there was looked at before."""
+    return core.log.between(index, index)[0] if core.log.oldest <= index <= core.log.last_index else None
+
+
+def _entries(machine: "Machine", core: Core, first: Index, last: Index) -> tuple[Entry, ...]:
+    """Of its log, whether they are in its memory or on its disk alone."""
+    oldest = core.log.oldest
+    if first >= oldest:
+        return core.log.between(first, last)
+    contents = machine.disk.contents
+    on_disk = contents.entries[first - contents.base - 1 : min(last, oldest - 1) - contents.base]
+    return (*on_disk, *core.log.between(oldest, last)) if last >= oldest else tuple(on_disk)
 
 
 def _revision_in(outcome: Outcome, otherwise: Index) -> int:

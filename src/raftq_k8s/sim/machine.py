@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raftq_k8s.node.actions import Actions, Load, Loaded, Written
 from raftq_k8s.node.driver import Driver, Node
+from raftq_k8s.node.snapshots import SnapshotBounds
 from raftq_k8s.node.submissions import Submission, Token
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.birth import BirthRule
@@ -44,6 +45,7 @@ class Machine:
         name: MemberId,
         number: int,
         settings: Settings,
+        snapshots: SnapshotBounds,
         rule: BirthRule,
         events: Events,
         network: Network,
@@ -52,8 +54,9 @@ class Machine:
     ) -> None:
         self.name = name
         self.number = number
-        self.settings = settings
+        self.settings, self.snapshots = settings, snapshots
         self.disk = Disk(name, events, dice, self)
+        self.disk.tail_bytes = settings.tail_bytes
         self.life = 0
         self.up = False
         self.frozen = False
@@ -108,7 +111,9 @@ class Machine:
         seed = self._dice.below(1 << 48)
         boot = BootId(f"{self.name}-boot{self.life}")
         cluster = ClusterId(f"cluster-of-{self.name}-{self.disk.wiped}")
-        node = Node(restored, boot, self._rule, cluster, self.settings, seed, "", LARGEST_COMMAND, TIME_INTERVAL)
+        node = Node(
+            restored, boot, self._rule, cluster, self.settings, seed, "", LARGEST_COMMAND, TIME_INTERVAL, self.snapshots
+        )
         self.driver = Driver(node, self.state, self._is_connected, self.clock)
         self._invariants.started(self)
         self._network.started(self)
