@@ -73,6 +73,8 @@ class Runs:
         self.checksum = start.chain
         """Of the run that ends there."""
         self._has_litter = True
+        self._read_last: list[Entry] = []
+        """The run that was loaded last: whoever loads goes on where it stopped."""
 
     # Reading, with suspicion
 
@@ -134,6 +136,13 @@ class Runs:
         return fitting(self._from(first, last), max_bytes)
 
     def _from(self, first: Index, last: Index) -> Iterator[Entry]:
+        if self._read_last and self._read_last[0].index <= first <= self._read_last[-1].index:
+            yield from self._read_last[first - self._read_last[0].index : last + 1 - self._read_last[0].index]
+            first = Index(self._read_last[-1].index + 1)
+        if first <= min(last, self.last_index):
+            yield from self._from_disk(first, last)
+
+    def _from_disk(self, first: Index, last: Index) -> Iterator[Entry]:
         previous: Checksum | None = None
         for begin, summary, run, batch, found in self._connection.execute(
             "SELECT first, summary, run, batch, checksum FROM entries WHERE first >= ? AND first <= ? ORDER BY first",
@@ -144,7 +153,8 @@ class Runs:
             previous = checksum.of_run(begin, batch, summary, run, previous)
             if found != previous:
                 raise _damaged_after(Index(begin - 1))
-            yield from (entry for entry in _decode_run(run) if first <= entry.index <= last)
+            self._read_last = entries = _decode_run(run)
+            yield from entries[max(0, first - begin) : last + 1 - begin]
 
     # Writing
 
@@ -158,6 +168,7 @@ class Runs:
             previous = self._checksum_before(first)
             run = _decode_run(encoded)[: run[0].index - first] + run
             statements.append(("DELETE FROM entries WHERE first >= ?", (first,)))
+            self._read_last = []
         first, encoded, summary = run[0].index, _encode(run), _encode(_summary_of(run))
         self.last_index = run[-1].index
         self.checksum = checksum.of_run(first, batch, summary, encoded, previous)
@@ -177,6 +188,7 @@ class Runs:
         chain = checksum.of_base(index, compaction.term, self.checksum)
         self.start = Start(index, compaction.term, index, chain)
         self.last_index, self.checksum = index, chain
+        self._read_last = []
         return [("DELETE FROM entries WHERE first > ?", (index,))]
 
     def sweep(self) -> Statement | None:
