@@ -356,10 +356,12 @@ def _of_hello(hello: Hello) -> _HelloPart:
 
 
 def decode(event: RaftEvent, message: object) -> tuple[Identity, MemberId, Spoken]:
-    """Who speaks, to whom, and what. Raises `BadMessage`."""
+    """Who speaks, to whom, and what. Raises `BadMessage`, also for what no frame and no volume could hold: JSON has
+    integers of any length, and halves of characters."""
     try:
         payload = msgspec.convert(message, _PAYLOADS[event])
-    except (msgspec.ValidationError, ValueError, RecursionError) as error:
+        msgspec.msgpack.encode(payload)
+    except (msgspec.ValidationError, ValueError, OverflowError, RecursionError) as error:
         raise BadMessage(f"not a message of {event}: {error}") from None
     who, destination = payload.sender, payload.destination.id
     name = _speaker(payload)

@@ -43,6 +43,7 @@ class Replay:
     """Goes through a recording once; when it was gone through, `calls` and `difference` tell how that went."""
 
     def __init__(self, recording: Recording) -> None:
+        """Raises `TraceUnreadable`."""
         self._recording = recording
         self._readers = {door: _reader(door) for door in DOORS}
         self._outputs = Outputs()
@@ -53,7 +54,10 @@ class Replay:
         self.calls = 0
         self.difference: Difference | None = None
         state = StateMachine(started.limit_bytes, started.sessions_limit, started.idle_ms)
-        self.driver = Driver(started.node, state, self._connected, started.now)
+        try:
+            self.driver = Driver(started.node, state, self._connected, started.now)
+        except Exception as error:  # whatever it is that nobody recorded
+            raise TraceUnreadable(f"no node starts from it: {error}") from error
         self._committed = self._commit_index()
 
     def run(self) -> Iterator[Happened]:

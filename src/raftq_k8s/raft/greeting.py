@@ -30,6 +30,8 @@ def on_hello(core: Core, hello: Hello) -> None:
 
 def _objection(core: Core, identity: Identity) -> Refusal | None:
     me, name = core.identity, identity.member
+    if not identity.is_possible:
+        return Refusal("malformed", f"no correct process has generation {identity.generation} of {name}")
     if name == me.member:
         return Refusal("own-name", f"{name} is this node's own name: two nodes are configured with one name")
     if identity.cluster not in (None, me.cluster):

@@ -218,6 +218,11 @@ class Identity(msgspec.Struct, frozen=True, array_like=True, gc=False):
     generation: Generation
     boot: BootId
 
+    @property
+    def is_possible(self) -> bool:
+        """Whether a correct process may call itself so."""
+        return 0 <= self.generation <= LONGEST_STEP and self.member != ""
+
     def is_process(self, other: "Identity") -> bool:
         """Whether both name one process, whatever either knew of its cluster when it said so: an older hello may be
         heard after a newer one, on another connection."""

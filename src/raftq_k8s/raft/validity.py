@@ -1,7 +1,5 @@
 """What no correct peer would send: such a message is counted and otherwise ignored, whatever it claims."""
 
-from math import isfinite
-
 from raftq_k8s.raft.configuration import decode
 from raftq_k8s.raft.messages import (
     AppendEntries,
@@ -22,6 +20,8 @@ LONGEST_WINDOW: Milliseconds = 3_600_000.0
 HIGHEST_TERM = Term(1 << 62)
 """Terms are counted one by one, or observed outside within `LONGEST_STEP`: nobody gets here honestly."""
 HIGHEST_INDEX = Index(1 << 62)
+_HIGHEST = 1 << 62
+"""Of whatever else is counted. Larger numbers would not fit a volume, nor some messages."""
 
 
 def is_possible(message: Message) -> bool:
@@ -33,29 +33,39 @@ def is_possible(message: Message) -> bool:
         case _ if message.term == 0:
             return False
         case VoteRequest():
-            return message.last_index >= 0 and 0 <= message.last_term <= message.term and _is_possible_force(message)
+            return (
+                _are_counts(message.last_index, message.last_term, message.transfer)
+                and message.last_term <= message.term
+                and _is_possible_force(message)
+            )
         case VoteResponse():
             return _is_window(message.window_left)
         case AppendEntries():
             return _is_possible_append(message)
         case AppendResponse():
-            return min(message.round, message.index, message.hint_index, message.hint_term) >= 0 and _is_window(
-                message.window
+            return _is_window(message.window) and _are_counts(
+                message.round, message.index, message.hint_index, message.hint_term
             )
         case TimeoutNow():
-            return message.transfer > 0
+            return 0 < message.transfer < _HIGHEST
         case ReadIndexRequest():
-            return message.ticket > 0
+            return 0 < message.ticket < _HIGHEST
         case ReadIndexResponse():
-            return message.ticket > 0 and (message.index > 0 if message.granted else message.index == 0)
+            return 0 < message.ticket < _HIGHEST and (
+                0 < message.index < HIGHEST_INDEX if message.granted else message.index == 0
+            )
         case SnapshotChunk():
-            return min(message.round, message.cancelled) >= 0 and _is_possible_piece(message)
+            return _are_counts(message.round, message.cancelled) and _is_possible_piece(message)
         case SnapshotResponse():
-            return min(message.round, message.index, message.offset) >= 0 and _is_window(message.window)
+            return _is_window(message.window) and _are_counts(message.round, message.index, message.offset)
+
+
+def _are_counts(*numbers: int) -> bool:
+    return min(numbers) >= 0 and max(numbers) < _HIGHEST
 
 
 def _is_window(window: Milliseconds) -> bool:
-    return isfinite(window) and 0 <= window <= LONGEST_WINDOW
+    return 0 <= window <= LONGEST_WINDOW  # what is no number is in no order
 
 
 def _is_possible_force(request: VoteRequest) -> bool:
@@ -65,7 +75,7 @@ def _is_possible_force(request: VoteRequest) -> bool:
 
 def _is_possible_append(append: AppendEntries) -> bool:
     """Entries follow each other from the previous position on, and terms never fall or pass the leader's."""
-    if min(append.round, append.previous_index, append.previous_term, append.commit, append.cancelled) < 0:
+    if not _are_counts(append.round, append.previous_index, append.previous_term, append.commit, append.cancelled):
         return False
     if append.previous_term > append.term or (append.previous_index == 0) != (append.previous_term == 0):
         return False
@@ -86,4 +96,4 @@ def _is_possible_piece(chunk: SnapshotChunk) -> bool:
         return False
     if not mark.membership.is_possible:
         return False
-    return 0 <= chunk.offset <= end <= mark.size and (chunk.data != b"" or mark.size == 0)
+    return 0 <= chunk.offset <= end <= mark.size < _HIGHEST and (chunk.data != b"" or mark.size == 0)
