@@ -66,7 +66,7 @@ def test_the_story_of_a_violation_is_made_short() -> None:
         plan, found = next(
             (plan, found)
             for plan in (swarm(seed, lasts=8_000.0) for seed in range(SEEDS))
-            if (found := run(plan).violation) is not None and len(plan.faults) > 6
+            if (found := run(plan).violation) is not None and len(plan.faults) > 12
         )
         smaller, smallest = shrunk(plan, found)
         assert smallest.invariant == found.invariant

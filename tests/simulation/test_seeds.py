@@ -37,3 +37,9 @@ def test_a_calm_cluster_elects_once_and_serves_all() -> None:
     assert result.commits > 50
     assert result.lease_reads > 20
     assert result.reads > 20
+
+
+def test_histories_are_full_of_snapshots_and_some_are_sent() -> None:
+    results = [run(swarm(seed, ("crash", "partition"), lasts=8_000.0, often=2.0)) for seed in range(100, 104)]
+    assert sum(result.snapshots for result in results) > 20
+    assert sum(result.installed for result in results) > 2

@@ -156,7 +156,8 @@ def _tell(summary: Summary, took: float, base: int, console: Console) -> None:
     lines = (
         f"{summary.seeds} seeds from {base}: {summary.simulated_ms / 60_000:.1f} simulated minutes in {took:.1f} s",
         f"{summary.steps} steps, {summary.elections} elections, {summary.commits} commits, "
-        f"{summary.reads} reads, {summary.lease_reads} lease reads",
+        f"{summary.reads} reads, {summary.lease_reads} lease reads, "
+        f"{summary.snapshots} snapshots, {summary.installed} of them sent and installed",
         f"faults: {faults or 'none'}",
         f"violations: {len(summary.violating)}",
     )

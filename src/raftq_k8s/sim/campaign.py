@@ -48,6 +48,8 @@ class Summary:
         self.commits = 0
         self.reads = 0
         self.lease_reads = 0
+        self.snapshots = 0
+        self.installed = 0
         self.faults: dict[str, int] = {}
         self.violating: list[Result] = []
 
@@ -59,6 +61,8 @@ class Summary:
         self.commits += result.commits
         self.reads += result.reads
         self.lease_reads += result.lease_reads
+        self.snapshots += result.snapshots
+        self.installed += result.installed
         for kind, times in result.faults.items():
             self.faults[kind] = self.faults.get(kind, 0) + times
         if result.violation is not None:

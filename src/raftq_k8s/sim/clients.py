@@ -96,7 +96,7 @@ class Clients:
         token = Token(self._tokens)
         patience = dice.between(500.0, 3000.0)
         self._open[token] = Call(caller, command, machine, self._events.now + GIVES_UP, then)
-        self._invariants.attempts[command] = "open"
+        self._invariants.logs.attempts[command] = "open"
         self._events.after(GIVES_UP, self._give_up, token)
         machine.submit(token, command, patience)
 
@@ -138,7 +138,7 @@ class Clients:
         for token, call in list(self._open.items()):
             if call.machine is machine:
                 del self._open[token]
-                self._invariants.attempts[call.command] = "unknown"
+                self._invariants.logs.attempts[call.command] = "unknown"
                 call.then(Unknown())
 
     def _give_up(self, token: Token) -> None:

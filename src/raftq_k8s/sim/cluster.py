@@ -41,6 +41,9 @@ class Result(msgspec.Struct, frozen=True):
     reads: int
     """By read index, on any node."""
     lease_reads: int
+    snapshots: int
+    installed: int
+    """Snapshots that took the place of a log."""
     faults: dict[str, int]
     trace: int
     """A digest of everything that happened."""
@@ -69,7 +72,7 @@ class Cluster:
             )
             for number, name in enumerate(names)
         ]
-        self.invariants.machines = self.machines
+        self.invariants.logs.machines = {machine.name: machine for machine in self.machines}
         self.clients = Clients(self.events, self.invariants, self.machines, plan.keys)
         self._healed = False
         for machine in self.machines:
@@ -99,9 +102,11 @@ class Cluster:
             simulated_ms=self.events.now,
             steps=self.events.steps,
             elections=len(self.invariants.leader_of),
-            commits=len(self.invariants.committed),
+            commits=len(self.invariants.logs.committed),
             reads=self.clients.readers.answered,
             lease_reads=self.clients.readers.leased,
+            snapshots=self.invariants.logs.snapshots,
+            installed=self.invariants.logs.installed,
             faults=self.faults_seen,
             trace=self.invariants.trace,
         )
@@ -146,6 +151,7 @@ class Cluster:
             case "wipe" if machine.disk.contents.birth is not None:
                 machine.crash(silently=fault.amount > 0)
                 machine.disk.wipe()
+                machine.seen.start_promising_anew()
                 self.events.after(fault.lasts, machine.start)
             case "corrupt":
                 machine.crash(silently=False)
@@ -242,7 +248,7 @@ class Cluster:
             raise Violation(LIVENESS, f"nobody serves {ELECTION_TIMES} maximum election times after the faults")
         if not self.events.run_until(self.events.now + ELECTION_TIMES * longest, self._all_agree):
             raise Violation(LIVENESS, f"{ELECTION_TIMES} maximum election times later not all agree: {self._stands()}")
-        states = {b"".join(machine.state.freeze().parts(1 << 16)) for machine in self._healthy}
+        states = {machine.state.written_down() for machine in self._healthy}
         if len(states) != 1:
             raise Violation(STATE_MACHINE_SAFETY, "states differ though all has been applied everywhere")
 

@@ -41,8 +41,8 @@ class Disk:
         self.corrupt = False
         self.wiped = 0
         self.contents = Contents(member, self.incarnation)
-        self.before_wipe: Contents | None = None
-        """What an earlier volume of this member held when it was lost: it did acknowledge that."""
+        self._lost: dict[Incarnation, Contents] = {}
+        """What earlier volumes of this member held."""
         self._events, self._dice, self._owner = events, dice, owner
         self._life = 0
         self._sync = 0
@@ -58,9 +58,10 @@ class Disk:
     def last_index(self) -> Index:
         return self.contents.last_index
 
-    def holds(self, entry: Entry) -> bool:
-        """This volume, or the one that was lost."""
-        return _holds(self.contents, entry) or (self.before_wipe is not None and _holds(self.before_wipe, entry))
+    def holds(self, entry: Entry, incarnation: Incarnation) -> bool:
+        """Whether the volume of that incarnation does, or did when it was lost: it did acknowledge that."""
+        contents = self.contents if incarnation == self.incarnation else self._lost.get(incarnation)
+        return contents is not None and _holds(contents, entry)
 
     def open(self, life: int) -> Restored:
         if self.corrupt:
@@ -94,7 +95,7 @@ class Disk:
         self._life = 0
 
     def wipe(self) -> None:
-        self.before_wipe = self.contents
+        self._lost[self.incarnation] = self.contents
         self.wiped += 1
         self.contents = Contents(self.member, self.incarnation)
 

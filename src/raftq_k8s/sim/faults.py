@@ -167,6 +167,7 @@ def _settings(size: int, dice: Dice, more: Dice) -> tuple[Settings, ...]:
     kept_entries = more.one_of((0, 2, 30))
     tail_bytes = more.one_of((0, 300, 1 << 20))
     max_chunk_bytes = more.one_of((50, 500, 1 << 16))
+    max_inflight_bytes = more.one_of((100, 1 << 16, 1 << 22))
     return tuple(
         msgspec.structs.replace(
             dice.one_of(PROFILES) if mixed else profile,
@@ -175,6 +176,7 @@ def _settings(size: int, dice: Dice, more: Dice) -> tuple[Settings, ...]:
             kept_entries=kept_entries,
             tail_bytes=tail_bytes,
             max_chunk_bytes=max_chunk_bytes,
+            max_inflight_bytes=max_inflight_bytes,
         )
         for _ in range(size)
     )

@@ -25,8 +25,10 @@ from raftq_k8s.raft.types import BootId, ClusterId, Instant, MemberId, Milliseco
 from raftq_k8s.sim.dice import Dice
 from raftq_k8s.sim.disk import Disk
 from raftq_k8s.sim.events import Events
-from raftq_k8s.sim.invariants import Invariants, ObservedState, Seen
+from raftq_k8s.sim.invariants import Invariants
 from raftq_k8s.sim.network import Network
+from raftq_k8s.sim.observed import ObservedState
+from raftq_k8s.sim.seen import Seen
 from raftq_k8s.sim.session_watch import TIME_INTERVAL
 from raftq_k8s.storage.volume import VolumeUnusable
 
@@ -107,7 +109,7 @@ class Machine:
         self.up, self.frozen = True, False
         self._waiting.clear()
         self._timer_at = math.inf
-        self.state = ObservedState(self._invariants, self.name)
+        self.state = ObservedState(self._invariants.logs, self.name)
         seed = self._dice.below(1 << 48)
         boot = BootId(f"{self.name}-boot{self.life}")
         cluster = ClusterId(f"cluster-of-{self.name}-{self.disk.wiped}")

@@ -1,7 +1,7 @@
 """Transfers of leadership as an observer of all messages sees them: whom each leader told to stand, what votes were
 forced by that, and from which round on whoever acknowledges knows that a transfer is given up."""
 
-from raftq_k8s.raft.messages import AppendEntries, AppendResponse, TimeoutNow, VoteRequest
+from raftq_k8s.raft.messages import AppendEntries, SnapshotChunk, TimeoutNow, VoteRequest
 from raftq_k8s.raft.types import NO_TRANSFER, MemberId, Term, TransferId
 from raftq_k8s.sim.violation import ONE_LEASE_HOLDER, Violation
 
@@ -28,16 +28,16 @@ class Transfers:
             )
         self.forced[request.term, request.source] = request.transfer
 
-    def given_up(self, append: AppendEntries) -> None:
+    def given_up(self, append: AppendEntries | SnapshotChunk) -> None:
         if append.cancelled == NO_TRANSFER:
             return
         over = self._over.setdefault(append.term, [])
         if not over or over[-1][1] < append.cancelled:
             over.append((append.round, append.cancelled))
 
-    def known_to_be_over(self, response: AppendResponse) -> TransferId:
+    def known_to_be_over(self, term: Term, acknowledged: int) -> TransferId:
         """The last transfer of which whoever acknowledges that round has heard that it is given up."""
-        over = self._over.get(response.term)
+        over = self._over.get(term)
         if not over:
             return NO_TRANSFER
-        return max((transfer for round_, transfer in over if round_ <= response.round), default=NO_TRANSFER)
+        return max((transfer for round_, transfer in over if round_ <= acknowledged), default=NO_TRANSFER)

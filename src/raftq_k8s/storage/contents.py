@@ -34,6 +34,11 @@ class Contents:
     def last_index(self) -> Index:
         return Index(self.base + len(self.entries))
 
+    @property
+    def begun(self) -> tuple[Index, int] | None:
+        """Index and size so far of the snapshot that is being put together."""
+        return (self._begun[0], len(self._begun[1])) if self._begun is not None else None
+
     def term_at(self, index: Index) -> Term | None:
         """`None` before the base, and past the end."""
         if index == self.base:
