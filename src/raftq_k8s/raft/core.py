@@ -41,6 +41,9 @@ Outgoing: TypeAlias = Message | Accepted | Refused
 HELD_LIMIT = 4096
 """What waits for a disk that hangs. Beyond it messages are dropped, as a network may do, and the peers ask again."""
 
+LOADED_BYTES = 1 << 17
+"""Of entries that this node loads to apply them, at a time. They do not travel, so no bound of messages is theirs."""
+
 COMPACTION_STEP = 1 << 14
 """So many entries are removed by one write, so that no other write waits long for it."""
 
@@ -436,7 +439,7 @@ class Core:
             committed, self._loaded = self._loaded, ()
         else:
             last = min(self.commit, Index(self.log.oldest - 1))
-            self.want_entries(EntriesWanted(first, last, self.settings.max_append_bytes))
+            self.want_entries(EntriesWanted(first, last, LOADED_BYTES))
             return ()
         self.handed_to_apply = committed[-1].index
         return committed

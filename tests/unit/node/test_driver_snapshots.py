@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from raftq_k8s.node.actions import SliceReceipt, SliceWanted
 from raftq_k8s.node.forwarding import Unknown
 from raftq_k8s.node.snapshots import PATIENCE, SnapshotBounds, Snapshots
+from raftq_k8s.raft import core
 from raftq_k8s.raft.membership import Membership
 from raftq_k8s.raft.messages import Entry, EntryKind, SnapshotChunk, SnapshotMark
 from raftq_k8s.raft.persistence import Write
@@ -134,8 +135,9 @@ def test_45_what_was_committed_is_there_after_all_restart(tail_bytes: int) -> No
     assert {name: held.document.whole() for name, held in cluster.nodes.items()} == before
 
 
-def test_a_long_log_without_a_snapshot_is_loaded_after_a_restart() -> None:
-    cluster = DriverCluster("a", settings=replace(TIGHT, max_append_bytes=200))
+def test_a_long_log_without_a_snapshot_is_loaded_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "LOADED_BYTES", 200)
+    cluster = DriverCluster("a", settings=TIGHT)
     cluster.elect()
     write_many(cluster, "a", 1, 40)
     before = cluster["a"].document.whole()
