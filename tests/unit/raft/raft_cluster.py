@@ -248,6 +248,19 @@ class Cluster:
                 return
         raise AssertionError("messages go round in circles")
 
+    def settle_without(self, chosen: Callable[[Message], bool]) -> None:
+        """The same, but for messages that stay on the wire."""
+        held: list[Message] = []
+        for _ in range(1000):
+            held += self.take(chosen)
+            for node in self.live:
+                node.collect()
+            self.sync()
+            if not self.wire:
+                break
+            self.deliver(self.take(lambda message: not chosen(message)))
+        self.wire += held
+
     def advance(self, milliseconds: float) -> None:
         until = self.now + milliseconds
         while self.now < until:
