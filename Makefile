@@ -45,7 +45,7 @@ e2e: .venv/dev.stamp ## tests on the Kubernetes cluster of KUBECONFIG, with RAFT
 	    $(PYTEST) tests/e2e $(ARGS); \
 	fi
 
-bench: .venv/dev.stamp ## measure the core, the simulator, failover, puts beside etcd, and an idle agent
+bench: .venv/dev.stamp ## measure the core, its log, the simulator, failover, puts beside etcd, and an idle agent
 	.venv/bin/python -m bench all $(ARGS)
 
 image: ## build the container image as IMAGE, with docker, podman or buildah, whichever works here

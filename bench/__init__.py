@@ -1,2 +1,2 @@
-"""Measured here: what the core and the simulator take, how fast a killed leader is replaced, what a durable put costs,
-what an idle agent takes."""
+"""Measured here: what the core, its log and the simulator take, how fast a killed leader is replaced, what a durable
+put costs, what an idle agent takes."""

@@ -1,4 +1,4 @@
-"""`python -m bench [core|simulator|failover|puts|idle|all] [--json] [--rounds N] [--seconds S]`."""
+"""`python -m bench [core|log|simulator|failover|puts|idle|all] [--json] [--rounds N] [--seconds S]`."""
 
 import argparse
 import asyncio
@@ -9,10 +9,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench import core, failover, idle, puts, simulator
+from bench import core, failover, idle, log, puts, simulator
 from raftq_k8s.cli.local_cluster import ClusterFailed
 
-_MEASUREMENTS = ("core", "simulator", "failover", "puts", "idle")
+_MEASUREMENTS = ("core", "log", "simulator", "failover", "puts", "idle")
 _WORDS = ("server", "member", "role", "profile", "what")
 """Columns that hold words, and no figures."""
 
@@ -44,6 +44,8 @@ async def _measure(asked: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if asked.what in ("core", "all"):
         found["core"] = core.measure()
+    if asked.what in ("log", "all"):
+        found["log"] = log.measure()
     if asked.what in ("simulator", "all"):
         found["simulator"] = simulator.measure()
     if asked.what in ("failover", "all"):
@@ -59,6 +61,9 @@ def _show(found: dict[str, Any]) -> None:
     if rows := found.get("core"):
         columns = ["voters", "commands/s, batch 1", "batch 64", "heartbeat µs a peer: leader", "follower"]
         _table("the core alone, in memory, all members on one core", columns, [*map(msgspec.structs.astuple, rows)])
+    if rows := found.get("log"):
+        columns = ["entries", "term µs", "append µs", "truncate µs", "longest compaction ms", "trim ms"]
+        _table("the log in memory", columns, [*map(msgspec.structs.astuple, rows)])
     if rows := found.get("simulator"):
         columns = ["what", "seeds", "simulated min", "CPU s", "min per CPU s"]
         _table("the simulator, all checks on", columns, [*map(msgspec.structs.astuple, rows)])
