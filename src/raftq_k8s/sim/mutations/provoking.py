@@ -2,6 +2,7 @@
 
 import msgspec
 
+from raftq_k8s.node.snapshots import SnapshotBounds
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import Milliseconds
 from raftq_k8s.sim.dice import Dice
@@ -65,6 +66,22 @@ def handed_over_late(plan: Plan) -> Plan:
         clients=1,
         think=300.0,
         faults=tuple(sorted(faults, key=_at)),
+    )
+
+
+def snapshots_come_twice(plan: Plan) -> Plan:
+    """Whole snapshots in one message each, on a network that doubles and delays, to members that are cut off a lot."""
+    return msgspec.structs.replace(
+        plan,
+        settings=tuple(
+            msgspec.structs.replace(settings, max_chunk_bytes=1 << 16, kept_entries=0) for settings in plan.settings
+        ),
+        snapshots=SnapshotBounds(after_entries=5, slice_bytes=1 << 16),
+        stream=False,
+        latency=(0.5, 30.0),
+        disk=(0.1, 1.0),
+        clients=8,
+        think=20.0,
     )
 
 

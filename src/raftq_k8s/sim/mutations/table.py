@@ -1,6 +1,16 @@
 """All of them, by the chapter that they break."""
 
-from raftq_k8s.sim.mutations import callers, disks, elections, leases, reads, replication, sessions, transfers
+from raftq_k8s.sim.mutations import (
+    callers,
+    disks,
+    elections,
+    leases,
+    reads,
+    replication,
+    sessions,
+    snapshots,
+    transfers,
+)
 from raftq_k8s.sim.mutations.mutation import Mutation
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -9,6 +19,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *disks.MUTATIONS,
     *callers.MUTATIONS,
     *sessions.MUTATIONS,
+    *snapshots.MUTATIONS,
     *leases.MUTATIONS,
     *transfers.MUTATIONS,
     *reads.MUTATIONS,
