@@ -59,6 +59,7 @@ class Node:
         self.received: list[Wire] = []
         self.frames: list[int] = []
         self.lost_peers: list[MemberId] = []
+        self.refusals: list[tuple[Identity, Refusal]] = []
         self.transport = WebsocketTransport(member, "127.0.0.1", 0, resolver=resolver)
         self.tasks: set[asyncio.Task[Refusal | None]] = set()
 
@@ -67,7 +68,7 @@ class Node:
         return self
 
     def hello(self) -> Hello:
-        return Hello(0, 0, self.identity, None, "")
+        return Hello(1, 1, self.identity, None, "")
 
     def greet(self, hello: Hello) -> "asyncio.Future[Refusal | None]":
         self.greetings.append(hello)
@@ -86,6 +87,9 @@ class Node:
         assert all(message.source == sender.member for message in messages)
         self.received.extend(messages)
         self.frames.append(len(messages))
+
+    def refused(self, by: Identity, refusal: Refusal) -> None:
+        self.refusals.append((by, refusal))
 
     def lost(self, peer: MemberId) -> None:
         assert not self.transport.connected(peer)
@@ -309,7 +313,7 @@ async def test_a_refused_stranger_is_told_why(node: MakeNode, visit: Visit) -> N
     stranger = await visit(a)
     await stranger.say(hello_of(B))
     code, reason = await stranger.end()
-    assert (code, reason) == (connection.REFUSED, "é" * 61)
+    assert (code, reason) == (connection.REFUSED, "cluster: " + "é" * 57)
     assert not a.transport.connected(B)
     assert a.lost_peers == []
     assert a.transport.bad_frames == {}
@@ -318,7 +322,7 @@ async def test_a_refused_stranger_is_told_why(node: MakeNode, visit: Visit) -> N
 async def test_a_peer_of_another_protocol_version_is_refused_with_a_sentence(node: MakeNode, visit: Visit) -> None:
     a = await node(A)
     stranger = await visit(a)
-    await stranger.say(hello_of(B, minimum=frames.PROTOCOL_MAX + 1, maximum=frames.PROTOCOL_MAX + 3))
+    await stranger.say(hello_of(B, minimum=2, maximum=4))
     code, reason = await stranger.end()
     assert code == connection.REFUSED
     assert "protocol" in reason

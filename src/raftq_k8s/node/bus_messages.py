@@ -9,9 +9,9 @@ of the four as a field of it.
 | `voteResponse` | voter, term, granted    | `vote`; `hello`: who answers a hello, with `refusal` where not granted |
 | `syncData`     | node, term, data        | `append`, whose entries are `data`; `forwarded`: a command's outcome;  |
 |                |                         | `handOver`: stand for election now; `readIndex`: the answer;           |
-|                |                         | `snapshot`: a piece of one                                             |
+|                |                         | `snapshot`: a piece of one; `join`: whether a process is a member      |
 | `dataResponse` | node, term, success     | `append`; `forward`: a command for the leader; `readIndex`: a question;|
-|                |                         | `snapshot`: how much of it has arrived                                 |
+|                |                         | `snapshot`: how much of it has arrived; `join`, `leave`: who wants to  |
 
 Each also has `destination` and `timeout`, which is all that a transport needs, and `sender`: which process of which
 member of which cluster speaks. Bytes are base64. What a stranger sent is checked here for its shape; what it says is
@@ -33,6 +33,9 @@ from raftq_k8s.raft.messages import (
     AppendResponse,
     Entry,
     EntryKind,
+    JoinRequest,
+    JoinResponse,
+    LeaveRequest,
     ReadIndexRequest,
     ReadIndexResponse,
     SnapshotChunk,
@@ -92,6 +95,9 @@ class _HelloPart(_Part, frozen=True):
     protocol_max: _Count
     birth: BirthRecord | None
     http_address: str
+    term: _Count = 0
+    vote: MemberId | None = None
+    last_index: _Count = 0
 
 
 class _VoteAsked(_Part, frozen=True):
@@ -135,6 +141,17 @@ class _ForwardedPart(_Part, frozen=True):
 
 class _HandOver(_Part, frozen=True):
     transfer: _Transfer
+
+
+class _MembershipAsked(_Part, frozen=True):
+    incarnation: Incarnation
+
+
+class _JoinAnswered(_Part, frozen=True):
+    incarnation: Incarnation
+    granted: bool
+    leader: MemberId | None
+    reason: str
 
 
 class _ReadAsked(_Part, frozen=True):
@@ -193,6 +210,7 @@ class _SyncData(_Envelope, frozen=True, kw_only=True):
     hand_over: _HandOver | None = None
     read_index: _ReadAnswered | None = None
     snapshot: _SnapshotPiece | None = None
+    join: _JoinAnswered | None = None
 
 
 class _DataResponse(_Envelope, frozen=True, kw_only=True):
@@ -202,6 +220,8 @@ class _DataResponse(_Envelope, frozen=True, kw_only=True):
     forward: _ForwardPart | None = None
     read_index: _ReadAsked | None = None
     snapshot: _SnapshotAnswered | None = None
+    join: _MembershipAsked | None = None
+    leave: _MembershipAsked | None = None
 
 
 _PAYLOADS: dict[RaftEvent, type[_VoteRequest | _VoteResponse | _SyncData | _DataResponse]] = {
@@ -309,6 +329,36 @@ def _payload(
                 data=[],
                 snapshot=_SnapshotPiece(spoken.round, spoken.mark, spoken.offset, spoken.data, spoken.cancelled),
             )
+        case JoinResponse(term=own):
+            return RaftEvent.SYNC_DATA, _SyncData(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=own,
+                node=me,
+                data=[],
+                join=_JoinAnswered(spoken.incarnation, spoken.granted, spoken.leader, spoken.reason),
+            )
+        case JoinRequest(term=own, incarnation=incarnation):
+            return RaftEvent.DATA_RESPONSE, _DataResponse(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=own,
+                node=me,
+                success=True,
+                join=_MembershipAsked(incarnation),
+            )
+        case LeaveRequest(term=own, incarnation=incarnation):
+            return RaftEvent.DATA_RESPONSE, _DataResponse(
+                destination=destination,
+                timeout=timeout,
+                sender=who,
+                term=own,
+                node=me,
+                success=True,
+                leave=_MembershipAsked(incarnation),
+            )
         case AppendResponse(term=own, success=success):
             return RaftEvent.DATA_RESPONSE, _DataResponse(
                 destination=destination,
@@ -352,7 +402,15 @@ def _payload(
 
 
 def _of_hello(hello: Hello) -> _HelloPart:
-    return _HelloPart(hello.protocol_min, hello.protocol_max, hello.birth, hello.http_address)
+    return _HelloPart(
+        hello.protocol_min,
+        hello.protocol_max,
+        hello.birth,
+        hello.http_address,
+        hello.term,
+        hello.vote,
+        hello.last_index,
+    )
 
 
 def decode(event: RaftEvent, message: object) -> tuple[Identity, MemberId, Spoken]:
@@ -442,6 +500,12 @@ def _spoken(
             return Forward(name, me, forward.ticket, forward.command)
         case _DataResponse(read_index=_ReadAsked(ticket)):
             return ReadIndexRequest(name, me, term, ticket)
+        case _SyncData(join=_JoinAnswered() as join):
+            return JoinResponse(name, me, term, join.incarnation, join.granted, join.leader, join.reason)
+        case _DataResponse(join=_MembershipAsked(incarnation)):
+            return JoinRequest(name, me, term, incarnation)
+        case _DataResponse(leave=_MembershipAsked(incarnation)):
+            return LeaveRequest(name, me, term, incarnation)
         case _DataResponse(snapshot=_SnapshotAnswered() as got):
             return SnapshotResponse(name, me, term, got.round, Index(got.index), got.offset, got.installed, got.window)
         case _:
@@ -449,4 +513,13 @@ def _spoken(
 
 
 def _to_hello(sender: Identity, part: _HelloPart) -> Hello:
-    return Hello(part.protocol_min, part.protocol_max, sender, part.birth, part.http_address)
+    return Hello(
+        part.protocol_min,
+        part.protocol_max,
+        sender,
+        part.birth,
+        part.http_address,
+        Term(part.term),
+        part.vote,
+        Index(part.last_index),
+    )

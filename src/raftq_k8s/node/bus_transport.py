@@ -99,10 +99,10 @@ class BusTransport:
             return
         match spoken:
             case Greeting(hello):
-                self._meet(sender.member)
+                self._meet(sender)
                 receiver.greet(hello).add_done_callback(partial(self._judged, sender, True))
             case Verdict(hello, refusal):
-                self._heed_verdict(self._meet(sender.member), refusal)
+                self._heed_verdict(self._meet(sender), hello.identity, refusal)
                 receiver.greet(hello).add_done_callback(partial(self._judged, sender, False))
             case _:
                 peer = self._peers.get(sender.member)
@@ -126,6 +126,14 @@ class BusTransport:
     def connected(self, peer: MemberId) -> bool:
         known = self._peers.get(peer)
         return known is not None and known.connected
+
+    def dismiss(self, process: Identity, refusal: Refusal) -> None:
+        peer = self._peers.get(process.member)
+        if self._receiver is None or peer is None or peer.accepted is None:
+            return
+        if peer.accepted.is_process(process):
+            self._say(peer, Verdict(self._receiver.hello(), refusal))
+            self._lost(peer)
 
     def announce(self) -> None:
         self._sight_members()
@@ -164,16 +172,19 @@ class BusTransport:
         if self._receiver is not None and peer.present:
             self._say(peer, Greeting(self._receiver.hello()))
 
-    def _meet(self, member: MemberId) -> _Peer:
-        """Whoever speaks is there, however it was announced."""
-        peer = self._peers.get(member)
+    def _meet(self, process: Identity) -> _Peer:
+        """Whoever speaks is there, however it was announced. A namesake says nothing of the one that is listened to."""
+        peer = self._peers.get(process.member)
         if peer is None:
-            peer = self._peers[member] = _Peer(_node_now(member))
+            peer = self._peers[process.member] = _Peer(_node_now(process.member))
         peer.present = True
-        peer.heard_at = self._clock()
+        if peer.accepted is None or peer.accepted.is_process(process):
+            peer.heard_at = self._clock()
         return peer
 
-    def _heed_verdict(self, peer: _Peer, refusal: Refusal | None) -> None:
+    def _heed_verdict(self, peer: _Peer, judge: Identity, refusal: Refusal | None) -> None:
+        if refusal is not None and self._receiver is not None:
+            self._receiver.refused(judge, refusal)
         if refusal is not None and refusal != peer.refusal:
             self._note(f"{peer.node.id} does not listen to this node: {refusal.reason}")
         peer.refusal = refusal
@@ -187,6 +198,7 @@ class BusTransport:
         refusal = verdict.result()
         if refusal is None and peer.accepted != sender:
             peer.accepted = sender
+            peer.heard_at = self._clock()
             if asked:
                 peer.accepts_us = False  # what its earlier process thought of us is over
         if asked:

@@ -25,8 +25,8 @@ from raftq_k8s.node.unborn import Unborn
 from raftq_k8s.raft import output
 from raftq_k8s.raft.birth import Birth, BirthRule
 from raftq_k8s.raft.consensus import Consensus, NotLeader, Overloaded, Transferring
-from raftq_k8s.raft.membership import BirthRecord, Hello, Identity
-from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind
+from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Refusal
+from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, JoinResponse
 from raftq_k8s.raft.output import Accepted, ChunkWanted, EntriesWanted, Output, Standing
 from raftq_k8s.raft.persistence import HardState, Restored
 from raftq_k8s.raft.settings import Settings
@@ -44,10 +44,6 @@ from raftq_k8s.raft.types import (
 )
 from raftq_k8s.state import commands
 from raftq_k8s.state.machine import StateMachine
-
-PROTOCOL = 1
-"""The only version of the protocol that this release speaks."""
-
 
 _STRANGERS_NOTED = 256
 """Names under which somebody was refused: whoever invents more of them fills no memory and no log."""
@@ -111,14 +107,22 @@ class Driver:
     # ---------------------------------------------------------------------------------------------------------- doors
 
     def hello(self) -> Hello:
-        return Hello(PROTOCOL, PROTOCOL, self.identity, self._record, self._node.http_address)
+        versions = self._node.settings.versions
+        said = Hello(versions.oldest, versions.newest, self.identity, self._record, self._node.http_address)
+        match self._phase:
+            case Consensus() as consensus:
+                return msgspec.structs.replace(
+                    said, term=consensus.standing.term, vote=consensus.vote, last_index=consensus.last_index
+                )
+            case Unborn():
+                return said
 
     def greet(self, hello: Hello, now: Instant) -> None:
         """The verdict comes with some later actions: mostly at once, else when what it rests on is synced."""
         identity = hello.identity
         match self._phase:
             case Consensus() as consensus:
-                if identity.member in consensus.voters:
+                if identity.member in consensus.members or len(self._hellos) < _STRANGERS_NOTED:
                     self._remember(hello)
                 consensus.step(hello, now)
             case Unborn() as unborn:
@@ -141,8 +145,23 @@ class Driver:
                         self._receive(consensus, message, now)
             case Consensus():
                 self.ignore("stranger")
-            case Unborn():
-                self.ignore("unborn")
+            case Unborn(birth=birth):
+                hello = self._hellos.get(sender.member)
+                for message in messages:
+                    if isinstance(message, JoinResponse) and hello is not None and hello.identity.is_process(sender):
+                        birth.answered(message)
+                    else:
+                        self.ignore("unborn")
+
+    def refused(self, by: Identity, refusal: Refusal, now: Instant) -> None:
+        """A peer does not listen to this process."""
+        if isinstance(self._phase, Consensus):
+            self._phase.refused_by(by, refusal, now)
+
+    def depart(self, member: MemberId, now: Instant) -> None:
+        """That member, perhaps this one, goes away for good: it is removed through the log."""
+        if isinstance(self._phase, Consensus):
+            self._phase.depart(member, now)
 
     def lost(self, peer: MemberId, now: Instant) -> None:
         self._submissions.lost(peer)
@@ -228,6 +247,8 @@ class Driver:
     def wake_at(self) -> Instant:
         """When to call `tick` and ask for actions, if nothing else happens before."""
         wake_at = self._reads.wake_at(self.standing.leader is not None)
+        if isinstance(self._phase, Unborn):
+            wake_at = min(wake_at, self._phase.birth.wake_at)
         if isinstance(self._phase, Consensus):
             wake_at = min(wake_at, self._phase.wake_at, self._session_time.wake_at)
         deadline = self._submissions.next_deadline
@@ -254,7 +275,7 @@ class Driver:
                 self._keep_snapshots(consensus, actions, now)
                 self._note_standing(consensus.standing, actions, now)
             case Unborn() as unborn:
-                actions = unborn.next_actions()
+                actions = unborn.next_actions(now)
                 if news := unborn.news():
                     self._notes.append(news)
         for answer in self._submissions.take_answers():
@@ -446,18 +467,27 @@ class Driver:
         if hello is not None and hello.identity == identity:
             self._http_addresses[identity.member] = hello.http_address
 
+    @property
+    def _waiting_for(self) -> str | None:
+        match self._phase:
+            case Unborn() as unborn:
+                return unborn.waiting_for
+            case Consensus(fenced=Refusal(reason=reason)):
+                return f"this process takes no part any more: {reason}"
+            case Consensus():
+                return None
+
     def status(self, now: Instant) -> NodeStatus:
         standing = self.standing
         since = self._leaderless_since
         leader_http = self._http_addresses.get(standing.leader) if standing.leader is not None else None
-        unborn = self._phase if isinstance(self._phase, Unborn) else None
         consensus = self._phase if isinstance(self._phase, Consensus) else None
         leading = consensus if standing.role == "leader" else None
         voters = consensus.voters if consensus else ()
         return NodeStatus(
             member=self.identity.member,
             cluster=self.identity.cluster,
-            waiting_for=unborn.waiting_for if unborn is not None else None,
+            waiting_for=self._waiting_for,
             role=role_of(standing),
             term=standing.term,
             leader=standing.leader,
@@ -473,6 +503,7 @@ class Driver:
             base_index=consensus.base_index if consensus else NO_INDEX,
             snapshot_index=self._snapshots.index,
             voters=voters,
+            learners=consensus.learners if consensus else (),
             connected=tuple(voter for voter in voters if self._connected(voter)),
             elections=consensus.elections if consensus else {},
             leader_changes=consensus.leader_changes if consensus else 0,

@@ -302,8 +302,8 @@ class Raftq:
             raise TooLarge(f"the document would pass its bound of {result.limit_bytes} bytes")
 
     def _acknowledge(self, node: _Acknowledged) -> None:
-        if node.leave:
-            raise NotYet(f"{node.id} cannot leave for good yet: members can't be removed in this release")
+        if node.leave and self._runtime is not None:
+            self._runtime.depart(node.id)
         if self._node is not None and node.id == self._node.id:
             if not node.time and self._runtime is not None:
                 self._runtime.hand_over()
@@ -382,6 +382,7 @@ def _unstarted() -> NodeStatus:
         applied_index=NO_INDEX,
         last_index=NO_INDEX,
         voters=(),
+        learners=(),
         connected=(),
         elections={},
         leader_changes=0,

@@ -22,6 +22,8 @@ DOORS = (
     "greet",
     "receive",
     "lost",
+    "refused",
+    "depart",
     "submit",
     "read",
     "transfer",

@@ -163,6 +163,9 @@ class Runtime:
     def hand_over(self) -> None:
         self._happen(self._driver.hand_over)
 
+    def depart(self, member: MemberId) -> None:
+        self._happen(partial(self._driver.depart, member))
+
     def observe_term(self, term: Term) -> None:
         self._happen(partial(self._driver.observe_term, term))
 
@@ -195,6 +198,9 @@ class Runtime:
 
     def lost(self, peer: MemberId) -> None:
         self._happen(partial(self._driver.lost, peer))
+
+    def refused(self, by: Identity, refusal: Refusal) -> None:
+        self._happen(partial(self._driver.refused, by, refusal))
 
     # --------------------------------------------------------------------------------------------------------- a turn
 
@@ -248,8 +254,11 @@ class Runtime:
             self._transport.send(destination, messages)
         for verdict in actions.greetings:
             refusal = None if isinstance(verdict, Accepted) else verdict.refusal
-            for future in self._greeting.pop(verdict.identity, ()):
+            asked = self._greeting.pop(verdict.identity, ())
+            for future in asked:
                 _end(future, refusal)
+            if refusal is not None and not asked:
+                self._transport.dismiss(verdict.identity, refusal)
         for token, outcome in actions.resolved:
             self._resolve(token, outcome)
         for token, read in actions.reads:

@@ -21,7 +21,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     cluster: ClusterId | None
     """`None` until a birth record is adopted."""
     waiting_for: str | None
-    """A sentence, while this node is no initialised member; otherwise `None`."""
+    """A sentence, while this node is no initialised member, or none any more; otherwise `None`."""
     role: RaftRole
     term: Term
     leader: MemberId | None
@@ -40,6 +40,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     applied_index: Index
     last_index: Index
     voters: tuple[MemberId, ...]
+    learners: tuple[MemberId, ...]
+    """Members that do not vote (yet)."""
     connected: tuple[MemberId, ...]
     elections: dict[str, int]
     """This node's campaigns since its start, by outcome: `won`, `lost`, `pre-vote-lost`."""

@@ -28,6 +28,9 @@ class Receiver(Protocol):
     def lost(self, peer: MemberId) -> None:
         """The connection to that peer is gone: a hint, never a proof."""
 
+    def refused(self, by: Identity, refusal: Refusal) -> None:
+        """A peer does not listen to this node."""
+
 
 class Transport(Protocol):
     async def start(self, receiver: Receiver) -> None:
@@ -38,6 +41,9 @@ class Transport(Protocol):
 
     def connected(self, peer: MemberId) -> bool:
         """Whether a greeted connection to that peer is open right now."""
+
+    def dismiss(self, process: Identity, refusal: Refusal) -> None:
+        """That process is not listened to any more, though it was: tell it, and hang up."""
 
     def announce(self) -> None:
         """This node's hello changed: say it again to everybody connected."""

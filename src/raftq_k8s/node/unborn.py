@@ -3,6 +3,7 @@
 from raftq_k8s.node.actions import Actions, BirthReceipt
 from raftq_k8s.raft.birth import Birth
 from raftq_k8s.raft.persistence import Write
+from raftq_k8s.raft.types import Instant
 
 
 class Unborn:
@@ -24,9 +25,11 @@ class Unborn:
         self._said = self.waiting_for
         return self._said
 
-    def next_actions(self) -> Actions:
+    def next_actions(self, now: Instant) -> Actions:
         record = self.birth.record
-        if record is None or self._record_handed_over:
+        if record is None:
+            return Actions(messages={request.destination: [request] for request in self.birth.ask(now)})
+        if self._record_handed_over:
             return Actions()
         self._record_handed_over = True
         return Actions(writes=[(BirthReceipt(), Write(birth=record))])

@@ -3,7 +3,7 @@
 Before it knows a birth record a node takes no part in anything. By the rule in use one node, the founder, writes the
 record when every expected peer is present and as blank as itself: the cluster's id, and the name and incarnation of
 each of them. Everybody who is named adopts it on hearing it; a node that hears a record and is not named there (its
-volume was lost) waits to be added.
+volume was lost, or it is new) asks to be added (`joining`).
 
 Two clusters cannot be born of one set of nodes: only the founder writes, and not while any expected peer is missing or
 already belongs to a cluster. A founder that lost its volume afterwards meets an initialised peer among the expected, or
@@ -12,8 +12,14 @@ misses one.
 
 import msgspec
 
+from raftq_k8s.raft.joining import Applicant
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member, Refusal
-from raftq_k8s.raft.types import ClusterId, MemberId, Term
+from raftq_k8s.raft.messages import JoinRequest, JoinResponse
+from raftq_k8s.raft.quorum import FOREVER
+from raftq_k8s.raft.types import ClusterId, Instant, MemberId, Milliseconds, Term
+
+ASK_EVERY: Milliseconds = 200.0
+"""So often a cluster is asked to take this node in."""
 
 
 class BirthRule(msgspec.Struct, frozen=True):
@@ -38,9 +44,9 @@ class Birth:
         self._cluster = cluster
         self._first_term = first_term
         self._blank: dict[MemberId, Identity] = {}
-        self._elsewhere: dict[MemberId, ClusterId] = {}
+        self._applicant = Applicant(identity, ASK_EVERY)
         self.record: BirthRecord | None = None
-        """Decided or adopted, and final. To be synced before it is announced or acted upon."""
+        """Decided, adopted or joined, and final. To be synced before it is announced or acted upon."""
         self._found_if_complete()
 
     def greet(self, hello: Hello) -> Refusal | None:
@@ -49,7 +55,7 @@ class Birth:
         if identity.member == self._identity.member:
             return Refusal("own-name", f"{identity.member} is this node's own name: two nodes are configured with one")
         if record is None:
-            self._elsewhere.pop(identity.member, None)
+            self._applicant.forget(identity.member)
             self._blank[identity.member] = identity
             self._found_if_complete()
             return None
@@ -58,16 +64,31 @@ class Birth:
         self._blank.pop(identity.member, None)
         if record.names(self._identity.member, self._identity.incarnation):
             self.record = self.record or record
-        elif identity.member in self._rule.expected or not self._elsewhere:
-            self._elsewhere[identity.member] = record.cluster
+        elif identity.member in self._rule.expected or self._applicant.may_meet(record.cluster):
+            self._applicant.meet(identity.member, record)
         return None
 
     def lost(self, peer: MemberId) -> None:
         """The connection to that peer is gone: it is not present any more. What it belonged to is not forgotten."""
         self._blank.pop(peer, None)
+        self._applicant.lost(peer)
+
+    def ask(self, now: Instant) -> list[JoinRequest]:
+        """What to ask of members of a cluster that this node has heard of; to be called at `wake_at`."""
+        return [] if self.record is not None else self._applicant.ask(now)
+
+    def answered(self, response: JoinResponse) -> None:
+        self._applicant.hear(response)
+        self.record = self.record or self._applicant.record
+
+    @property
+    def wake_at(self) -> Instant:
+        return FOREVER if self.record is not None else self._applicant.wake_at
 
     def _found_if_complete(self) -> None:
-        if self.record is not None or self._rule.founder != self._identity.member or self._missing or self._elsewhere:
+        if self.record is not None or self._rule.founder != self._identity.member:
+            return
+        if self._missing or self._applicant.has_met:
             return
         present = {**self._blank, self._identity.member: self._identity}
         members = tuple(Member(name, present[name].incarnation) for name in sorted(self._rule.expected))
@@ -80,12 +101,8 @@ class Birth:
     @property
     def waiting_for(self) -> str:
         """A sentence for people: what has to happen before this node takes part."""
-        if self._elsewhere:
-            peer, cluster = next(iter(self._elsewhere.items()))
-            return (
-                f"waiting to be added to cluster {cluster}: {peer} belongs to it, and its record does not name this "
-                f"node's volume (incarnation {self._identity.incarnation}); members can't be added or replaced yet"
-            )
+        if self._applicant.has_met:
+            return self._applicant.waiting_for
         if self._rule.founder == self._identity.member:
             return f"waiting for {', '.join(self._missing)} to be present, to found a cluster with"
         return f"waiting to hear of a cluster from {self._rule.founder or 'a member of one'}"

@@ -144,7 +144,8 @@ def _may_end_joint(core: Core, leader: Leader) -> bool:
 
 
 def _settled(core: Core, configuration: Configuration, now: Instant) -> None:
-    tombstones = configuration.membership.tombstones
+    tombstones, version = configuration.membership.tombstones, configuration.membership.version
+    core.departing = {member: None for member in core.departing if configuration.names(member)}
     for name, identity in list(core.accepted.items()):
         if Member(name, identity.incarnation) in tombstones:
             del core.accepted[name]
@@ -153,6 +154,9 @@ def _settled(core: Core, configuration: Configuration, now: Instant) -> None:
         transfer.abdicate(core, core.role, now)
     if Member(core.me, core.identity.incarnation) in tombstones:
         core.fence(removed(core, core.me), now)
+    if version > core.settings.versions.newest:
+        newest = core.settings.versions.newest
+        core.fence(Refusal("version", f"the cluster uses version {version}, and {core.me} knows {newest}"), now)
 
 
 def removed(core: Core, member: MemberId) -> Refusal:

@@ -7,6 +7,7 @@
 - `reads`: what may be answered from a state;
 - `transfer`: leadership handed to another voter;
 - `changes`: members come and go;
+- `joining`: how a process becomes a member;
 - `greeting`: whom a member listens to;
 - `core`: the state they share, and what waits for the disk;
 - `quorum`, `log`, `progress`: counting, entries, one peer.
@@ -18,15 +19,18 @@ first looks at the time.
 
 from collections.abc import Collection, Sequence
 
-from raftq_k8s.raft import changes, election, greeting, lease, reads, replication, snapshots, transfer
+from raftq_k8s.raft import changes, election, greeting, joining, lease, reads, replication, snapshots, transfer
 from raftq_k8s.raft.configuration import of_log
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.log import Log
-from raftq_k8s.raft.membership import Change, Hello, Identity, Membership
+from raftq_k8s.raft.membership import Change, Hello, Identity, Membership, Refusal
 from raftq_k8s.raft.messages import (
     AppendEntries,
     AppendResponse,
     Entry,
+    JoinRequest,
+    JoinResponse,
+    LeaveRequest,
     Message,
     ReadIndexRequest,
     ReadIndexResponse,
@@ -49,6 +53,9 @@ from raftq_k8s.raft.validity import is_possible
 
 UNSYNCED_LIMIT = 1 << 16
 """Entries: a majority may commit without this leader's disk, but not without end."""
+
+
+_OF_ANYBODY = AppendEntries | VoteRequest | TimeoutNow | SnapshotChunk | JoinRequest | JoinResponse
 
 
 class NotLeader(Exception):
@@ -126,13 +133,15 @@ class Consensus:
                 changes.go_on(core, now)
             case AppendResponse():
                 replication.on_append_response(core, message, now)
-                changes.acknowledged(core, message.source, message.term, now)
+                self._peer_answered(message.source, message.term, now)
                 changes.go_on(core, now)
                 transfer.tell_target(core)
                 reads.confirm(core, now)
             case VoteRequest():
                 election.on_vote_request(core, message, now)
             case VoteResponse():
+                if message.granted and not message.pre_vote:
+                    greeting.voted(core, message.source, message.term)
                 election.on_vote_response(core, message, now)
             case TimeoutNow():
                 election.on_timeout_now(core, message, now)
@@ -145,17 +154,29 @@ class Consensus:
                 changes.go_on(core, now)
             case SnapshotResponse():
                 snapshots.on_snapshot_response(core, message, now)
-                changes.acknowledged(core, message.source, message.term, now)
+                self._peer_answered(message.source, message.term, now)
                 replication.go_on(core, message.source, now)
                 changes.go_on(core, now)
                 transfer.tell_target(core)
                 reads.confirm(core, now)
 
+            case JoinRequest():
+                joining.on_join_request(core, message, now)
+            case LeaveRequest():
+                joining.on_leave_request(core, message)
+            case JoinResponse():
+                core.ignore("late-join")
+
     def _is_heard(self, message: Message) -> bool:
-        """Whoever was accepted may lead, for this node's configuration may be old; only a member is counted."""
-        if isinstance(message, AppendEntries | VoteRequest | TimeoutNow | SnapshotChunk):
-            return message.source in self._core.peers or message.source in self._core.accepted
+        """Whoever was accepted may lead, for this node's configuration may be old, or may ask to join; only a member is
+        counted."""
+        if isinstance(message, _OF_ANYBODY):
+            return message.source in self._core.accepted
         return self._core.counts(message.source)
+
+    def _peer_answered(self, peer: MemberId, term: Term, now: Instant) -> None:
+        changes.acknowledged(self._core, peer, term, now)
+        greeting.acknowledged(self._core, peer, term)
 
     def tick(self, now: Instant) -> None:
         """Time passed."""
@@ -165,6 +186,8 @@ class Consensus:
         election.campaign_if_due(self._core, now)
         replication.send_round_if_due(self._core, now)
         changes.go_on(self._core, now)
+        joining.look_after_members(self._core, now)
+        joining.ask_to_leave_if_due(self._core, now)
         transfer.tell_target(self._core)
         reads.ask_again_if_due(self._core, now)
         reads.confirm(self._core, now)
@@ -277,9 +300,21 @@ class Consensus:
         """The caller has sealed a snapshot of its state on the volume: what it covers may leave the log."""
         self._core.snapshot_taken(mark)
 
+    def depart(self, name: MemberId, now: Instant) -> None:
+        """That member, perhaps this one, goes away for good: whoever leads removes it as soon as the others can do
+        without it. What is no member is none already."""
+        self._look_at_the_time(now)
+        joining.depart(self._core, name, now)
+
+    def refused_by(self, by: Identity, refusal: Refusal, now: Instant) -> None:
+        """A peer does not listen to this process: it may be out of date, and then it takes no part any more."""
+        self._look_at_the_time(now)
+        greeting.refused_by(self._core, by, refusal, now)
+
     def peer_lost(self, peer: MemberId, now: Instant) -> None:
         """The connection to that peer died: a hint, never a proof."""
         self._look_at_the_time(now)
+        self._core.connected.discard(peer)
         election.leader_connection_lost(self._core, peer, now)
 
     def observe_term(self, term: Term, now: Instant) -> None:
@@ -311,13 +346,13 @@ class Consensus:
     def wake_at(self) -> Instant:
         """When to call `tick`, if nothing else happens before."""
         core = self._core
-        ask_again_at = reads.wake_at(core)
+        ask_again_at = min(reads.wake_at(core), joining.wake_at(core))
         if isinstance(core.role, Leader):
             leader = core.role
             round_at = min(leader.next_round_at, leader.news_at)
             return min(round_at, lease.quorum_until(core, leader), transfer.wake_at(leader), ask_again_at)
         if core.fenced is not None:
-            return ask_again_at
+            return reads.wake_at(core)
         return min(core.election_at, ask_again_at)
 
     @property
@@ -354,6 +389,14 @@ class Consensus:
         return self._core.configuration.voters
 
     @property
+    def learners(self) -> tuple[MemberId, ...]:
+        return self._core.configuration.learners
+
+    @property
+    def members(self) -> Collection[MemberId]:
+        return self._core.configuration.incarnations
+
+    @property
     def membership(self) -> Membership:
         """By the latest configuration in this node's log, committed or not."""
         return self._core.configuration.membership
@@ -363,6 +406,21 @@ class Consensus:
         """Whether that one is not committed yet, as far as this node knows, or is a joint one."""
         core = self._core
         return core.configurations.latest_index > core.commit or core.configuration.is_joint
+
+    @property
+    def version(self) -> int:
+        """Of commands and formats: what all members understand, as far as is committed."""
+        core = self._core
+        return core.configurations.at(core.commit).membership.version
+
+    @property
+    def fenced(self) -> Refusal | None:
+        """Why this process takes no part any more."""
+        return self._core.fenced
+
+    @property
+    def vote(self) -> MemberId | None:
+        return self._core.vote
 
     def membership_at(self, index: Index) -> Membership:
         """In force at that index, which is applied and not compacted: for a snapshot of it."""

@@ -19,7 +19,7 @@ from raftq_k8s.raft.messages import Entry, Message, ReadIndexResponse, SnapshotM
 from raftq_k8s.raft.output import NO_OUTPUT, Accepted, ChunkWanted, EntriesWanted, Output, Refused, Standing, Wanted
 from raftq_k8s.raft.partial_snapshot import PartialSnapshot
 from raftq_k8s.raft.pending_reads import PeersRead, ReadFailure, ReadOrigin, Reads
-from raftq_k8s.raft.persistence import Compaction, HardState, Receipt, SeenPeer, SnapshotPart, Write
+from raftq_k8s.raft.persistence import Compaction, HardState, Receipt, SnapshotPart, Write
 from raftq_k8s.raft.quorum import NEVER
 from raftq_k8s.raft.randomness import Dice
 from raftq_k8s.raft.roles import Candidate, Follower, Leader, PreCandidate, Role
@@ -35,6 +35,8 @@ from raftq_k8s.raft.types import (
     Term,
     TransferId,
 )
+from raftq_k8s.raft.versions import Versions
+from raftq_k8s.raft.witness import Witness
 
 Outgoing: TypeAlias = Message | Accepted | Refused
 
@@ -73,10 +75,13 @@ class Core:
         "_wanted",
         "accepted",
         "applied",
+        "ask_to_leave_at",
         "cancelled",
         "commit",
         "configuration",
         "configurations",
+        "connected",
+        "departing",
         "dice",
         "election_at",
         "elections",
@@ -101,8 +106,10 @@ class Core:
         "seen",
         "settings",
         "snapshot",
+        "speaks",
         "term",
         "vote",
+        "witnesses",
     )
 
     def __init__(
@@ -132,7 +139,8 @@ class Core:
         self.term = hard_state.term
         self.vote = hard_state.vote
         self.promised_window = hard_state.promised_window
-        self.seen: dict[MemberId, SeenPeer] = {peer.member: peer for peer in hard_state.peers}
+        self.seen = {Member(peer.member, peer.incarnation): peer for peer in hard_state.peers}
+        """The youngest process that was ever accepted of each incarnation."""
 
         self.role: Role = Follower(None)
         self.eligible = True
@@ -168,6 +176,14 @@ class Core:
         """Of that, what is to be applied."""
         self.accepted: dict[MemberId, Identity] = {}
         """The process of each peer whose messages are listened to."""
+        self.connected: set[MemberId] = set()
+        """Those of them that were not lost since."""
+        self.speaks: dict[MemberId, Versions] = {}
+        self.witnesses: dict[MemberId, Witness] = {}
+        """What each peer has said to this process."""
+        self.departing: dict[Member, None] = {}
+        """Members that are to be removed when that can be done, in the order in which they asked."""
+        self.ask_to_leave_at: Instant = NEVER
 
         self.reads = Reads(identity.generation)
         self.elections = {"won": 0, "lost": 0, "pre-vote-lost": 0}
@@ -208,6 +224,10 @@ class Core:
         incarnation that the configuration names."""
         accepted = self.accepted.get(peer)
         return accepted is not None and accepted.incarnation == self.configuration.incarnations.get(peer)
+
+    def member(self, name: MemberId) -> Member:
+        """As the configuration names it."""
+        return Member(name, self.configuration.incarnations[name])
 
     @property
     def leader(self) -> MemberId | None:
@@ -254,6 +274,14 @@ class Core:
         if self.fenced is None:
             self.fenced = refusal
             self.follow(self.term, None, now)
+
+    def drop_messages(self) -> None:
+        """What has not left stays unsaid; verdicts on greetings aside."""
+        self._leaving.clear()
+        self._unsealed = [outgoing for outgoing in self._unsealed if isinstance(outgoing, Accepted | Refused)]
+        self._held = deque(
+            (receipt, outgoing) for receipt, outgoing in self._held if isinstance(outgoing, Accepted | Refused)
+        )
 
     def note_leader(self) -> None:
         leader = self.leader
@@ -377,6 +405,7 @@ class Core:
                 self.own_votes.append(outgoing)
             case Accepted():
                 self.accepted[outgoing.identity.member] = outgoing.identity
+                self.connected.add(outgoing.identity.member)
                 self._verdicts.append(outgoing)
             case Refused():
                 self._verdicts.append(outgoing)

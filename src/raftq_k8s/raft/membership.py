@@ -11,7 +11,18 @@ from typing import TypeAlias
 
 import msgspec
 
-from raftq_k8s.raft.types import LONGEST_STEP, BootId, ClusterId, Generation, Incarnation, MemberId, Term
+from raftq_k8s.raft.types import (
+    LONGEST_STEP,
+    NO_INDEX,
+    NO_TERM,
+    BootId,
+    ClusterId,
+    Generation,
+    Incarnation,
+    Index,
+    MemberId,
+    Term,
+)
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -72,6 +83,10 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
 
     def incarnation_of(self, name: MemberId) -> Incarnation | None:
         return next((member.incarnation for member in self.members if member.name == name), None)
+
+
+LONGEST_NAME = 253
+"""As long as a DNS name may be: what everybody has to keep for good is not of any length."""
 
 
 class ChangeRefused(ValueError):
@@ -155,8 +170,8 @@ def changed(membership: Membership, change: Change) -> Membership:
 
 
 def _must_be_new(membership: Membership, member: Member) -> None:
-    if not member.name or not member.incarnation:
-        raise ChangeRefused("a member has a name and an incarnation")
+    if not (0 < len(member.name) <= LONGEST_NAME and 0 < len(member.incarnation) <= LONGEST_NAME):
+        raise ChangeRefused(f"a member has a name and an incarnation, of {LONGEST_NAME} characters at the most")
     if member in membership.tombstones:
         raise ChangeRefused(f"{member.name} ({member.incarnation}) was removed, and never comes back")
 
@@ -243,6 +258,17 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     birth: BirthRecord | None
     http_address: str
     """Where people and forwarded requests find this node, `host:port`; empty where there is no HTTP face."""
+    term: Term = NO_TERM
+    """What its volume holds, as far as a peer can tell from it that the volume is an old copy: the term, the vote in
+    it, and the end of the log."""
+    vote: MemberId | None = None
+    last_index: Index = NO_INDEX
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether a correct process may say so of itself."""
+        versions = 0 <= self.protocol_min <= self.protocol_max <= LONGEST_STEP
+        return versions and self.identity.is_possible and min(self.term, self.last_index) >= 0
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -199,4 +199,7 @@ Message: TypeAlias = (
     | ReadIndexResponse
     | SnapshotChunk
     | SnapshotResponse
+    | JoinRequest
+    | JoinResponse
+    | LeaveRequest
 )

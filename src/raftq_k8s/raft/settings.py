@@ -3,6 +3,7 @@
 import msgspec
 
 from raftq_k8s.raft.types import Milliseconds
+from raftq_k8s.raft.versions import SPOKEN, Versions
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -30,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Further members stay learners."""
     silent_for: Milliseconds = 10_000.0
     """So long a member must have been silent before a namesake with another volume may take its place."""
+    versions: Versions = SPOKEN
+    """Of what this node can say and read."""
 
     def __post_init__(self) -> None:
         if self.heartbeat <= 0:

@@ -5,6 +5,9 @@ from raftq_k8s.raft.messages import (
     AppendEntries,
     AppendResponse,
     EntryKind,
+    JoinRequest,
+    JoinResponse,
+    LeaveRequest,
     Message,
     ReadIndexRequest,
     ReadIndexResponse,
@@ -30,6 +33,8 @@ def is_possible(message: Message) -> bool:
     match message:
         case VoteResponse(granted=False):
             return _is_window(message.window_left)  # a voter that was just born refuses in term 0
+        case JoinRequest() | JoinResponse():
+            return message.incarnation != ""
         case _ if message.term == 0:
             return False
         case VoteRequest():
@@ -58,6 +63,8 @@ def is_possible(message: Message) -> bool:
             return _are_counts(message.round, message.cancelled) and _is_possible_piece(message)
         case SnapshotResponse():
             return _is_window(message.window) and _are_counts(message.round, message.index, message.offset)
+        case LeaveRequest():
+            return message.incarnation != ""
 
 
 def _are_counts(*numbers: int) -> bool:

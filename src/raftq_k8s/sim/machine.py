@@ -18,7 +18,7 @@ from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.birth import BirthRule
 from raftq_k8s.raft.consensus import Consensus, NotLeader, TransferRefused
 from raftq_k8s.raft.core import Core
-from raftq_k8s.raft.membership import Hello, Identity
+from raftq_k8s.raft.membership import Hello, Identity, Refusal
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import BootId, ClusterId, Instant, MemberId, Milliseconds, Term
@@ -185,6 +185,9 @@ class Machine:
 
     def lost(self, peer: MemberId) -> None:
         self._happen(self.driver.lost, peer)
+
+    def refused(self, by: Identity, refusal: Refusal) -> None:
+        self._happen(self.driver.refused, by, refusal)
 
     def observe_term(self, term: Term) -> None:
         self._happen(self.driver.observe_term, term)

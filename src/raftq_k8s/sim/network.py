@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raftq_k8s.node.transport import Wire
-from raftq_k8s.raft.membership import Hello, Identity
+from raftq_k8s.raft.membership import Hello, Identity, Refusal
 from raftq_k8s.raft.output import Accepted, Refused
 from raftq_k8s.raft.types import Instant, MemberId, Milliseconds
 from raftq_k8s.sim.dice import Dice
@@ -119,12 +119,20 @@ class Network:
 
     def verdict(self, machine: "Machine", verdict: Accepted | Refused) -> None:
         for end in list(self._ends[machine.name]):
-            if end.process == verdict.identity and not end.accepted:
-                if isinstance(verdict, Accepted):
+            match verdict:
+                case Accepted(identity) if end.process == identity and not end.accepted:
                     self._accept(end)
-                else:
+                case Refused(identity, refusal) if end.process is not None and end.process.is_process(identity):
                     self._close(end)
-                    self._events.after(self._latency(), self._gone, end.peer, REFUSED_REDIAL)
+                    by = machine.driver.identity
+                    self._events.after(self._latency(), self._turned_away, end.peer, by, refusal)
+                case _:
+                    pass
+
+    def _turned_away(self, end: End, by: Identity, refusal: Refusal) -> None:
+        if end.open and end.life == end.machine.life and not self._is_cut(by.member, end.machine.name):
+            end.machine.refused(by, refusal)
+        self._gone(end, REFUSED_REDIAL)
 
     def _accept(self, end: End) -> None:
         end.accepted = True

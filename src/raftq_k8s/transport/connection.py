@@ -14,7 +14,7 @@ from aiohttp import ClientWebSocketResponse, WebSocketError, WSCloseCode, WSMsgT
 from aiohttp.web import WebSocketResponse
 
 from raftq_k8s.node.transport import Wire
-from raftq_k8s.raft.membership import Hello
+from raftq_k8s.raft.membership import Hello, Refusal
 from raftq_k8s.transport import frames
 from raftq_k8s.transport.frames import BadFrame, Frame, Outgoing
 
@@ -33,6 +33,16 @@ GOING_AWAY = 1001
 BROKEN = 1011
 
 _MAX_REASON_BYTES = 123
+
+
+def in_farewell(refusal: Refusal) -> str:
+    """The kind first, for a long reason is cut."""
+    return f"{refusal.kind}: {refusal.reason}"
+
+
+def of_farewell(reason: str) -> Refusal:
+    kind, _, sentence = reason.partition(": ")
+    return Refusal(kind, sentence)
 
 
 class ConnectionOver(Exception):

@@ -14,11 +14,7 @@ from typing import TypeAlias
 import msgspec
 
 from raftq_k8s.node.transport import Wire
-from raftq_k8s.raft.membership import Hello
-
-PROTOCOL_MIN = 1
-PROTOCOL_MAX = 1
-"""The versions that this release speaks."""
+from raftq_k8s.raft.membership import Hello, Refusal
 
 MAX_MESSAGE_BYTES = 4 << 20
 FULL_FRAME_BYTES = 256 << 10
@@ -53,13 +49,14 @@ def decode(frame: bytes) -> Frame:
         raise BadFrame("undecodable", f"not a list of messages: {error}") from error
 
 
-def incompatible(hello: Hello) -> str | None:
-    """Why there is no protocol version that both sides speak, as a sentence, or `None`."""
-    if hello.protocol_min <= PROTOCOL_MAX and hello.protocol_max >= PROTOCOL_MIN:
+def incompatible(theirs: Hello, mine: Hello) -> Refusal | None:
+    """Whether there is no protocol version that both sides speak."""
+    if theirs.protocol_min <= mine.protocol_max and mine.protocol_min <= theirs.protocol_max:
         return None
-    return (
-        f"you speak protocol {hello.protocol_min} to {hello.protocol_max}, I speak {PROTOCOL_MIN} to {PROTOCOL_MAX}: "
-        "upgrade one release at a time"
+    return Refusal(
+        "version",
+        f"you speak protocol {theirs.protocol_min} to {theirs.protocol_max}, I speak {mine.protocol_min} to "
+        f"{mine.protocol_max}: upgrade one release at a time",
     )
 
 

@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from raftq_k8s.node.transport import Receiver, Wire
-from raftq_k8s.raft.membership import Hello, Identity
+from raftq_k8s.raft.membership import Hello, Identity, Refusal
 from raftq_k8s.raft.types import MemberId
 from raftq_k8s.transport import connection as codes
 from raftq_k8s.transport import frames, pairing
@@ -40,7 +40,11 @@ T = TypeVar("T")
 
 
 class Unwelcome(Exception):
-    """The hello was refused; the message tells the other side why."""
+    """The hello was refused; the other side is told why."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
 
 
 class Line:
@@ -139,6 +143,12 @@ class WebsocketTransport:
 
     def connected(self, peer: MemberId) -> bool:
         return peer in self._peers and self._peers[peer].route is not None
+
+    def dismiss(self, process: Identity, refusal: Refusal) -> None:
+        """That process was welcome, and is not any more."""
+        for line in self._peers[process.member].lines if process.member in self._peers else ():
+            if line.process.is_process(process):
+                self._close_soon(line.connection, codes.REFUSED, codes.in_farewell(refusal))
 
     def announce(self) -> None:
         """This node's hello changed: say it again to everybody who has heard it."""
@@ -253,8 +263,9 @@ class WebsocketTransport:
         connection.send_hello(self._hello())
         line: Line | None = None
         code, reason = codes.BROKEN, "an error in this node"
+        hello = heard
         try:
-            hello = heard or await connection.receive_hello()
+            hello = hello or await connection.receive_hello()
             await self._greet(hello)
             line = self._welcome(connection, hello, dialled_by or hello.identity.member)
             greeted()
@@ -264,11 +275,11 @@ class WebsocketTransport:
             self._count_bad(bad.kind)
             code, reason = codes.NOT_OURS, str(bad)
         except Unwelcome as unwelcome:
-            code, reason = codes.REFUSED, str(unwelcome)
+            code, reason = codes.REFUSED, codes.in_farewell(unwelcome.refusal)
         except ConnectionOver as over:
             code, reason = codes.GOING_AWAY, ""
-            if over.code == codes.REFUSED and heard is not None:
-                self._refused_by(heard.identity.member, str(over))
+            if over.code == codes.REFUSED and hello is not None:
+                self._refused_by(hello.identity, codes.of_farewell(str(over)))
         finally:
             self._connections.discard(connection)
             if line is not None:
@@ -277,17 +288,17 @@ class WebsocketTransport:
 
     async def _greet(self, hello: Hello) -> None:
         """Returns when the node is willing to talk to that process; raises `Unwelcome`."""
-        if problem := frames.incompatible(hello):
+        if (problem := frames.incompatible(hello, self._node.hello())) is not None:
             raise Unwelcome(problem)
         if hello.identity.member == self._member:
-            raise Unwelcome(f"{self._member} is my own name")
+            raise Unwelcome(Refusal("own-name", f"{self._member} is my own name"))
         try:
             async with asyncio.timeout(GREETING_S):
                 refusal = await asyncio.shield(self._node.greet(hello))
         except TimeoutError:
-            raise Unwelcome("no answer to the greeting in time: is the disk stuck?") from None
+            raise Unwelcome(Refusal("stuck", "no answer to the greeting in time: is the disk stuck?")) from None
         if refusal is not None:
-            raise Unwelcome(refusal.reason)
+            raise Unwelcome(refusal)
 
     def _welcome(self, connection: Connection, hello: Hello, dialled_by: MemberId) -> Line:
         if connection.closed:
@@ -350,20 +361,20 @@ class WebsocketTransport:
         return self._receiver
 
     def _hello(self) -> Hello:
-        return msgspec.structs.replace(
-            self._node.hello(), protocol_min=frames.PROTOCOL_MIN, protocol_max=frames.PROTOCOL_MAX
-        )
+        return self._node.hello()
 
     def _count_bad(self, kind: str) -> None:
         self.bad_frames[kind] += 1
         logger.debug("closed a connection that is not ours: %s", kind)
 
-    def _refused_by(self, member: MemberId, reason: str) -> None:
-        """Said once, though it is dialled again and again."""
-        peer = self._peers[member]
-        if reason != peer.refusal:
-            peer.refusal = reason
-            logger.warning("%s refuses this node: %s", member, reason)
+    def _refused_by(self, by: Identity, refusal: Refusal) -> None:
+        """Logged once, though it is dialled again and again."""
+        peer = self._peers[by.member]
+        if refusal.reason != peer.refusal:
+            peer.refusal = refusal.reason
+            logger.warning("%s refuses this node: %s", by.member, refusal.reason)
+        if not self._closing:
+            self._node.refused(by, refusal)
 
     def _close_soon(self, connection: Connection, code: int, reason: str) -> None:
         self._spawn(connection.close(code, reason))

@@ -37,6 +37,7 @@ class NodeOfOne:
             applied_index=Index(11),
             last_index=Index(13),
             voters=(ME, OTHER, MemberId("raftq-2")),
+            learners=(),
             connected=(OTHER,),
             elections={"won": 2, "pre-vote-lost": 1},
             leader_changes=3,

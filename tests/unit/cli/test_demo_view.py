@@ -27,6 +27,7 @@ LEADS = NodeStatus(
     applied_index=1203,
     last_index=1203,
     voters=(),
+    learners=(),
     connected=(),
     elections={},
     leader_changes=0,

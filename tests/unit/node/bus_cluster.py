@@ -30,6 +30,12 @@ class BusCluster:
         self.longest = 0
         self.logs: dict[str, list[str]] = {member: [] for member in ids}
 
+    def add(self, member: str) -> Raftq:
+        """A node with an empty volume."""
+        self.volumes[member] = MemoryVolume(MemberId(member))
+        self.logs[member] = []
+        return self.make(member)
+
     def make(self, member: str, *, bootstrap: bool = False) -> Raftq:
         raft = Raftq(RaftqOptions(bootstrap=bootstrap, **self.options), volume=self.volumes[member], clock=clock)
         for sent, received in WIRES.items():

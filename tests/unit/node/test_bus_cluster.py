@@ -58,19 +58,89 @@ def test_blank_nodes_without_bootstrap_wait_and_say_so() -> None:
     run(scenario())
 
 
-def test_a_blank_node_that_the_record_does_not_name_waits_to_be_added() -> None:
+def test_57_a_blank_node_that_the_record_does_not_name_is_added() -> None:
+    """By whomever it knows: it asks, and is told who leads. Then it learns, and votes."""
+
     async def scenario() -> None:
         cluster = BusCluster(*ABC)
         await cluster.start(founder="a")
-        await cluster.leader()
-        cluster.ids = (*ABC, "d")
-        cluster.volumes["d"] = type(cluster.volumes["a"])("d")  # type: ignore[arg-type]
-        cluster.logs["d"] = []
-        newcomer = cluster.make("d")
-        await newcomer.dispatch("ackNode", {"id": "a", "time": 1})
+        leader = await cluster.leader()
+        await cluster.nodes[leader].dispatch("replicateData", {"n": 1})
+        newcomer = cluster.add("d")
+        for member in ABC:
+            await newcomer.dispatch("ackNode", {"id": member, "time": 1})
         await newcomer.dispatch("serviceStarted", {"node": {"id": "d", "time": 1}})
-        await until(lambda: any("waiting to be added" in line for line in cluster.logs["d"]))
-        assert newcomer.status().cluster is None
+        await until(lambda: newcomer.get_data() == {"n": 1})
+        assert newcomer.status().cluster == cluster.nodes["a"].status().cluster
+        assert any("asking to be added to cluster" in line for line in cluster.logs["d"])
+        await until(lambda: all(raft.status().voters == ("a", "b", "c", "d") for raft in cluster.nodes.values()))
+        await cluster.stop()
+
+    run(scenario())
+
+
+def test_60_whoever_leaves_for_good_is_removed_and_stops() -> None:
+    """The application tells every node of it, as it tells of everything; whoever leads acts."""
+
+    async def scenario() -> None:
+        cluster = BusCluster(*ABC)
+        await cluster.start(founder="a")
+        leader = await cluster.leader()
+        gone, stays = followers(cluster, leader)
+        for raft in cluster.nodes.values():
+            await raft.dispatch("ackNode", {"id": gone, "time": 0, "leave": True})
+        await until(lambda: gone not in cluster.nodes[leader].status().voters)
+        await until(lambda: (cluster.nodes[gone].status().waiting_for or "").startswith("this process takes no part"))
+        await cluster.nodes[leader].dispatch("replicateData", {"n": 1})
+        await until(lambda: cluster.nodes[stays].get_data() == {"n": 1})
+        assert cluster.nodes[gone].get_leader() is None
+        await cluster.stop()
+
+    run(scenario())
+
+
+def test_35_a_leader_that_leaves_is_followed_by_another() -> None:
+    async def scenario() -> None:
+        cluster = BusCluster(*ABC)
+        await cluster.start(founder="a")
+        leader = await cluster.leader()
+        await cluster.nodes[leader].dispatch("ackNode", {"id": leader, "time": 0, "leave": True})
+        rest = [cluster.nodes[name] for name in followers(cluster, leader)]
+        await until(lambda: all(raft.get_leader() not in (None, leader) for raft in rest))
+        assert {raft.status().voters for raft in rest} == {tuple(sorted(set(ABC) - {leader}))}
+        await until(lambda: "was removed" in (cluster.nodes[leader].status().waiting_for or ""))
+        await cluster.stop()
+
+    run(scenario())
+
+
+def test_a_member_that_does_not_lead_asks_to_leave() -> None:
+    async def scenario() -> None:
+        cluster = BusCluster(*ABC)
+        await cluster.start(founder="a")
+        leader = await cluster.leader()
+        gone = followers(cluster, leader)[0]
+        await cluster.nodes[gone].dispatch("ackNode", {"id": gone, "time": 0, "leave": True})
+        await until(lambda: gone not in cluster.nodes[leader].status().voters)
+        await cluster.stop()
+
+    run(scenario())
+
+
+def test_61_a_member_that_lost_its_volume_is_replaced_when_it_was_silent() -> None:
+    async def scenario() -> None:
+        cluster = BusCluster(*ABC)
+        await cluster.start(founder="a")
+        leader = await cluster.leader()
+        lost = followers(cluster, leader)[0]
+        await cluster.nodes[leader].dispatch("replicateData", {"n": 1})
+        await cluster.crash(lost)
+        cluster.add(lost)
+        await cluster.nodes[lost].dispatch("ackNode", {"id": leader, "time": 1})
+        await cluster.nodes[lost].dispatch("serviceStarted", {"node": {"id": lost, "time": 1}})
+        await until(lambda: "was heard within 10000 ms" in (cluster.nodes[lost].status().waiting_for or ""))
+        await until(lambda: cluster.nodes[lost].get_data() == {"n": 1})
+        await until(lambda: set(cluster.nodes[leader].status().voters) == set(ABC))
         await cluster.stop()
 
     run(scenario())

@@ -34,6 +34,7 @@ class Node:
         self.verdict: Refusal | None = None
         self.heard: list[Wire] = []
         self.gone: list[MemberId] = []
+        self.refused_by: list[tuple[Identity, Refusal]] = []
         self.said: list[tuple[RaftEvent, dict[str, Any]]] = []
         self.notes: list[str] = []
         self.transport = BusTransport(OPTIONS, self.emit, lambda: Term(3), self.notes.append, clock)
@@ -48,6 +49,9 @@ class Node:
 
     def receive(self, sender: Identity, messages: Sequence[Wire]) -> None:
         self.heard.extend(messages)
+
+    def refused(self, by: Identity, refusal: Refusal) -> None:
+        self.refused_by.append((by, refusal))
 
     def lost(self, peer: MemberId) -> None:
         self.gone.append(peer)

@@ -156,10 +156,11 @@ def test_it_starts_once() -> None:
     run(scenario())
 
 
-def test_leave_is_for_later() -> None:
+def test_a_node_that_was_not_started_yet_removes_nobody() -> None:
     async def scenario() -> None:
-        with pytest.raises(NotYet):
-            await alone().dispatch("ackNode", {"id": "b", "time": 0, "leave": True})
+        raft = alone()
+        await raft.dispatch("ackNode", {"id": "b", "time": 0, "leave": True})
+        assert raft.get_followers() == []
 
     run(scenario())
 

@@ -23,6 +23,7 @@ from raftq_k8s.node.replay import Replay
 from raftq_k8s.node.trace import Call, Ended, Ending, Recording, TraceUnreadable, TraceUnusable
 from raftq_k8s.raft import election
 from raftq_k8s.raft.consensus import NotLeader
+from raftq_k8s.raft.membership import Refusal
 from raftq_k8s.raft.types import MemberId, Term
 from raftq_k8s.state.commands import Put, encode
 from raftq_k8s.state.machine import StateMachine
@@ -54,7 +55,11 @@ def eventful_life(monkeypatch: pytest.MonkeyPatch, folder: Path, **bounds: int) 
     cluster.advance(500)
     cluster[second].driver.hand_over(cluster.now)
     cluster[first].driver.observe_term(Term(40), cluster.now)
-    cluster.elect()
+    third = cluster.elect()
+    for held in cluster.nodes.values():
+        held.driver.refused(cluster[third].driver.identity, Refusal("busy", "come back later"), cluster.now)
+        held.driver.depart(MemberId("nobody"), cluster.now)
+    cluster.settle()
     for held in cluster.nodes.values():
         held.driver.end(cluster.now)
     return cluster
@@ -174,7 +179,9 @@ def test_a_torn_tail_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_damage_elsewhere_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     eventful_life(monkeypatch, tmp_path)
     damaged = bytearray((tmp_path / "a.trace").read_bytes())
-    damaged[len(damaged) // 2] ^= 1
+    first = len(trace.MAGIC) + 8  # past its header
+    second = first + int.from_bytes(damaged[len(trace.MAGIC) : len(trace.MAGIC) + 4]) + 8
+    damaged[second + 1] ^= 1
     with pytest.raises(TraceUnreadable):
         list(Recording(BytesIO(bytes(damaged))).calls())
 

@@ -71,8 +71,14 @@ class Node:
         )
         for other in self.cluster.live:
             if other is not self:
-                other.core._core.accepted[self.name] = self.identity
-                self.consensus._core.accepted[other.name] = other.identity
+                other.meet(self)
+                self.meet(other)
+
+    def meet(self, other: "Node") -> None:
+        core = self.core._core
+        core.accepted[other.name] = other.identity
+        core.connected.add(other.name)
+        core.speaks[other.name] = other.settings.versions
 
     def wipe(self) -> None:
         """Its volume is lost: it comes back, once it is started, as another incarnation."""
@@ -90,7 +96,8 @@ class Node:
 
     @property
     def hello(self) -> Hello:
-        return Hello(1, 1, self.identity, self.cluster.record, "")
+        core = self.core
+        return Hello(1, 1, self.identity, self.cluster.record, "", core.standing.term, core.vote, core.last_index)
 
     @property
     def core(self) -> Consensus:

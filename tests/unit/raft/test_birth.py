@@ -81,16 +81,16 @@ def test_57_a_named_node_adopts_the_record() -> None:
     assert third.record == founder.record
 
 
-def test_57_a_node_whose_volume_was_lost_waits_to_be_added() -> None:
+def test_57_a_node_whose_volume_was_lost_asks_to_be_added() -> None:
     founder = blank("raftq-0")
     founder.greet(hello("raftq-1"))
     founder.greet(hello("raftq-2"))
     wiped = blank("raftq-1", incarnation="second")
     wiped.greet(hello("raftq-0", record=founder.record))
     assert wiped.record is None
-    assert "waiting to be added" in wiped.waiting_for
-    wiped.lost(NAMES[0])  # who refuses it, and hangs up
-    assert "waiting to be added" in wiped.waiting_for
+    assert "asking to be added" in wiped.waiting_for
+    wiped.lost(NAMES[0])
+    assert "asking to be added" in wiped.waiting_for
 
 
 def test_51_a_founder_that_lost_its_volume_does_not_found_a_second_cluster() -> None:

@@ -27,6 +27,9 @@ from raftq_k8s.raft.messages import (
     AppendResponse,
     Entry,
     EntryKind,
+    JoinRequest,
+    JoinResponse,
+    LeaveRequest,
     Message,
     ReadIndexRequest,
     ReadIndexResponse,
@@ -297,6 +300,9 @@ def right(core: Consensus, own: Identity) -> list[Any]:
         SnapshotChunk(C, ME, later, 7, mark, 0, PICTURE),
         SnapshotResponse(C, ME, term, round_, inner.commit, 4, False, 200.0),
         SnapshotResponse(C, ME, term, round_, inner.commit, len(PICTURE), True, 200.0),
+        JoinRequest(B, ME, Term(0), Incarnation("i-b")),
+        JoinResponse(C, ME, term, own.incarnation, True, C, ""),
+        LeaveRequest(C, ME, term, Incarnation("i-c")),
     ]
 
 

@@ -1,11 +1,18 @@
 """Whom a member listens to."""
 
+import msgspec
 import pytest
 from raft_cluster import CLUSTER, Cluster
 
-from raftq_k8s.raft.membership import Hello, Identity
+from raftq_k8s.raft.consensus import NotLeader
+from raftq_k8s.raft.greeting import STRANGERS_KEPT
+from raftq_k8s.raft.membership import Hello, Identity, Member, Refusal, Remove
+from raftq_k8s.raft.messages import AppendEntries, AppendResponse
 from raftq_k8s.raft.output import Accepted, Refused
-from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, MemberId
+from raftq_k8s.raft.settings import Settings
+from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Index, MemberId, Term
+
+A, B, Z = MemberId("a"), MemberId("b"), MemberId("z")
 
 
 def hello(
@@ -88,15 +95,238 @@ def test_59_a_restart_remembers_the_youngest_process_it_met() -> None:
     ("said", "kind"),
     [
         (hello(cluster="another"), "other-cluster"),
-        (hello(member="z"), "no-member"),
         (hello(member="a"), "own-name"),
-        (hello(incarnation="wiped"), "incarnation"),
-        (hello(cluster=None, incarnation="wiped"), "incarnation"),
+        (hello(incarnation="wiped"), "namesake"),
+        (hello(cluster=None, incarnation="wiped"), "namesake"),
         (hello(cluster=None), "accepted"),
+        (hello(member="z"), "accepted"),
+        (hello(member="z", cluster=None), "accepted"),
     ],
 )
-def test_49_only_members_are_listened_to(said: Hello, kind: str) -> None:
+def test_49_who_is_listened_to(said: Hello, kind: str) -> None:
     assert verdict(Cluster("a", "b", "c"), said) == kind
+
+
+def test_61_replace_only_silent() -> None:
+    """A blank namesake of a connected member is refused; when that is gone, it is listened to, and when that comes
+    back, told to go."""
+    cluster = Cluster("a", "b", "c")
+    blank = hello(cluster=None, incarnation="wiped")
+    assert verdict(cluster, blank) == "namesake"
+    cluster["a"].peer_lost(B, cluster.now)
+    assert verdict(cluster, blank) == "accepted"
+    cluster["a"].step(hello(generation=2), cluster.now)
+    cluster.nodes["a"].collect()
+    cluster["a"].persisted(cluster.nodes["a"].disk.sync()[0], cluster.now)
+    former, returned = cluster["a"].take_output().greetings
+    assert isinstance(former, Refused)
+    assert former.identity == blank.identity
+    assert former.refusal.kind == "namesake"
+    assert isinstance(returned, Accepted)
+    assert cluster["a"].recognises(hello(generation=2).identity)
+    assert not cluster["a"].recognises(blank.identity)
+
+
+def test_49_what_a_namesake_says_is_not_counted() -> None:
+    """It may speak, for it wants to join. Its acknowledgements are nobody's."""
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    cluster["a"].peer_lost(B, cluster.now)
+    assert verdict(cluster, hello(cluster=None, incarnation="wiped")) == "accepted"
+    cluster.deliver([AppendResponse(B, A, Term(1), 1, True, Index(1), Index(0), Term(0), 200.0)])
+    assert cluster["a"].ignored["no-member"] == 1
+
+
+def test_a_stranger_of_this_cluster_may_lead() -> None:
+    """It was made a member, and a leader, while this node was away."""
+    cluster = Cluster("a", "b", "c")
+    assert verdict(cluster, hello(member="z")) == "accepted"
+    cluster.deliver([AppendEntries(Z, A, Term(7), 1, Index(0), Term(0), Index(0), ())])
+    assert cluster["a"].standing.leader == "z"
+    cluster.deliver([AppendEntries(MemberId("y"), A, Term(8), 1, Index(0), Term(0), Index(0), ())])
+    assert cluster["a"].standing.leader == "z", "nobody heard y greet"
+
+
+def test_strangers_fill_no_volume() -> None:
+    cluster = Cluster("a", "b", "c")
+    verdict(cluster, hello())
+    for number in range(2 * STRANGERS_KEPT):
+        verdict(cluster, hello(member=f"z{number}"))
+    cluster.nodes["a"].collect()
+    remembered = cluster["a"]._core.seen
+    assert len(remembered) <= STRANGERS_KEPT + 2
+    assert Member(B, Incarnation("i-b")) in remembered
+
+
+# ---------------------------------------------------------------------------------------------------------- tombstones
+
+
+def test_60_tombstone() -> None:
+    """Removed while it was away: its hello is refused, and it stops when it hears why. Nobody is disturbed."""
+    cluster = Cluster("a", "b", "c", settings=Settings(max_voters=1))
+    cluster.elect("a")
+    cluster.isolate("c")
+    cluster.change("a", Remove(cluster.nodes["c"].member))
+    cluster.advance(100)
+    assert not cluster["a"].recognises(cluster.nodes["c"].identity), "its connection is told to end"
+    term = cluster["a"].standing.term
+    cluster.heal()
+    cluster["a"].step(cluster.nodes["c"].hello, cluster.now)
+    (answer,) = cluster["a"].take_output().greetings
+    assert isinstance(answer, Refused)
+    assert answer.refusal.kind == "removed"
+    cluster.advance(3000)
+    assert cluster["c"].standing.role != "leader"
+    assert cluster["a"].standing.term == term
+
+    cluster["c"].refused_by(cluster.nodes["a"].identity, answer.refusal, cluster.now)
+    campaigns = dict(cluster["c"].elections)
+    cluster.advance(5000)
+    assert cluster["c"].fenced == answer.refusal
+    assert cluster["c"].standing.role == "follower"
+    assert cluster["c"].elections == campaigns
+    assert cluster["c"].wake_at == float("inf")
+    assert cluster["a"].standing.term == term
+
+
+def test_60_a_blank_process_under_a_removed_incarnation_is_refused() -> None:
+    cluster = Cluster("a", "b", "c", settings=Settings(max_voters=1))
+    cluster.elect("a")
+    cluster.change("a", Remove(cluster.nodes["c"].member))
+    cluster.advance(100)
+    assert verdict(cluster, hello(member="c", cluster=None)) == "removed"
+    assert verdict(cluster, hello(member="c", cluster=None, incarnation="new")) == "accepted"
+
+
+def test_a_removal_that_is_not_committed_bars_nobody() -> None:
+    cluster = Cluster("a", "b", "c", settings=Settings(max_voters=1))
+    cluster.elect("a")
+    cluster.isolate("a")
+    cluster.change("a", Remove(cluster.nodes["c"].member))
+    assert verdict(cluster, restarted(cluster, "c")) == "accepted"
+
+
+# ------------------------------------------------------------------------------------------------------------- fencing
+
+
+@pytest.mark.parametrize("kind", ["removed", "older-process", "rolled-back"])
+def test_59_a_fenced_process_takes_no_part(kind: str) -> None:
+    """It does not vote, lead, acknowledge or stand; what had not left stays unsaid."""
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    cluster.propose("a", b"x")
+    cluster["a"].refused_by(cluster.nodes["b"].identity, Refusal(kind, "why"), cluster.now)
+    cluster.take()
+    assert cluster["a"].standing.role == "follower"
+    assert cluster["a"].standing.leader is None
+    assert cluster["a"].take_output().messages == ()
+    cluster.nodes["a"].sync()
+    with pytest.raises(NotLeader):
+        cluster.propose("a", b"y")
+    cluster.isolate("b")
+    cluster.advance(3000)
+    assert cluster.leader() is None, "it votes for nobody"
+    assert cluster["a"].ignored["fenced"] > 0
+    cluster["a"].refused_by(cluster.nodes["b"].identity, Refusal("removed", "later"), cluster.now)
+    assert cluster["a"].fenced == Refusal(kind, "why"), "the first reason stays"
+
+
+def test_a_process_is_not_fenced_by_another_cluster_nor_for_less() -> None:
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    stranger = msgspec.structs.replace(cluster.nodes["b"].identity, cluster=ClusterId("other"))
+    cluster["a"].refused_by(stranger, Refusal("removed", "why"), cluster.now)
+    for kind in ("other-cluster", "namesake", "version", "own-name", "stopped", ""):
+        cluster["a"].refused_by(cluster.nodes["b"].identity, Refusal(kind, "why"), cluster.now)
+    assert cluster["a"].fenced is None
+    assert cluster["a"].standing.established
+
+
+# ---------------------------------------------------------------------------------------------------------- rolled back
+
+
+def restarted(
+    cluster: Cluster, name: str, *, term: int | None = None, vote: str | None = "", last: int | None = None
+) -> Hello:
+    """The hello of that node after another start, with its volume as it is, but for what is named."""
+    said = cluster.nodes[name].hello
+    identity = msgspec.structs.replace(said.identity, generation=Generation(9), boot=BootId("again"))
+    return msgspec.structs.replace(
+        said,
+        identity=identity,
+        term=said.term if term is None else Term(term),
+        vote=said.vote if vote == "" else None if vote is None else MemberId(vote),
+        last_index=said.last_index if last is None else Index(last),
+    )
+
+
+def led_with_x() -> Cluster:
+    """a leads term 1, b and c voted for it and hold x at index 2, which is committed."""
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    cluster.propose("a", b"x")
+    cluster.advance(100)
+    return cluster
+
+
+def test_58_rolled_back_volume() -> None:
+    for changed in ({"term": 0}, {"vote": None}, {"vote": "c"}, {"last": 1}, {"term": 5, "last": 1}):
+        cluster = led_with_x()
+        assert verdict(cluster, restarted(cluster, "b", **changed)) == "rolled-back"  # type: ignore[arg-type]
+
+
+def test_58_a_whole_volume_is_none() -> None:
+    for changed in ({}, {"term": 5}, {"term": 5, "vote": "c"}, {"last": 7}):
+        cluster = led_with_x()
+        assert verdict(cluster, restarted(cluster, "b", **changed)) == "accepted"  # type: ignore[arg-type]
+
+
+def test_58_a_legally_truncated_node_is_no_rolled_back_one() -> None:
+    """b acknowledged what a could not commit; the next leader removed it."""
+    cluster = Cluster("a", "b", "c", "d", "e")
+    cluster.elect("a")
+    cluster.advance(100)
+    for name in "cde":
+        cluster.isolate(name)
+    cluster.propose("a", b"lost")
+    cluster.settle()
+    cluster.propose("a", b"lost too")
+    cluster.settle()
+    assert cluster["b"].last_index == 3
+    shortened = restarted(cluster, "b", term=2, vote=None, last=2)
+    assert verdict(cluster, shortened) == "accepted"
+
+
+def test_58_what_the_running_process_said_long_ago_accuses_nobody() -> None:
+    """A hello may be overtaken by acknowledgements of the same process, on another connection."""
+    cluster = Cluster("a", "b", "c")
+    early = cluster.nodes["b"].hello
+    cluster.elect("a")
+    cluster.propose("a", b"x")
+    cluster.advance(100)
+    assert verdict(cluster, early) == "accepted"
+
+
+def test_58_a_namesake_answers_for_itself() -> None:
+    cluster = led_with_x()
+    cluster["a"].peer_lost(B, cluster.now)
+    assert verdict(cluster, hello(incarnation="wiped", cluster=None)) == "accepted"
+
+
+def test_58_a_vote_alone_is_remembered() -> None:
+    """b voted for a, which has not heard it acknowledge anything yet."""
+    cluster = Cluster("a", "b", "c")
+    cluster.isolate("c")
+    while cluster["a"].standing.role != "leader":
+        cluster["b"].set_eligible(False, cluster.now)
+        cluster.now += 5
+        cluster["a"].tick(cluster.now)
+        cluster.deliver(cluster.take(lambda message: not isinstance(message, AppendEntries)))
+        cluster.sync()
+    voted = restarted(cluster, "b")
+    assert verdict(cluster, msgspec.structs.replace(voted, vote=None)) == "rolled-back"
+    assert verdict(cluster, msgspec.structs.replace(voted, term=Term(0), vote=None)) == "rolled-back"
+    assert verdict(cluster, voted) == "accepted"
 
 
 def test_a_process_is_recognised_whatever_it_knew_of_its_cluster_when_it_said_hello() -> None:

@@ -102,10 +102,14 @@ def test_a_frame_that_is_not_ours_is_undecodable(frame: bytes) -> None:
 
 
 def test_versions_that_overlap_are_compatible() -> None:
-    assert frames.incompatible(hello(frames.PROTOCOL_MIN, frames.PROTOCOL_MAX)) is None
-    assert frames.incompatible(hello(0, 99)) is None
+    assert frames.incompatible(hello(1, 1), hello(1, 1)) is None
+    assert frames.incompatible(hello(0, 99), hello(1, 1)) is None
+    assert frames.incompatible(hello(1, 2), hello(2, 3)) is None
 
 
 def test_versions_without_overlap_are_refused_with_a_sentence() -> None:
-    assert "you speak protocol 2 to 3" in str(frames.incompatible(hello(frames.PROTOCOL_MAX + 1, 3)))
-    assert frames.incompatible(hello(0, frames.PROTOCOL_MIN - 1)) is not None
+    refusal = frames.incompatible(hello(2, 3), hello(1, 1))
+    assert refusal is not None
+    assert refusal.kind == "version"
+    assert "you speak protocol 2 to 3, I speak 1 to 1" in refusal.reason
+    assert frames.incompatible(hello(0, 0), hello(1, 1)) is not None
