@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -149,6 +150,25 @@ async def enough(ledger):
 async def converged(cluster):
     seen = [await agent.status() for agent in cluster.agents]
     return None not in seen and len({index for one in seen for index in (one.commit_index, one.applied_index)}) == 1
+
+
+async def test_an_agent_that_lost_its_volume_is_taken_in_again_under_its_name(cluster):
+    """As another incarnation, once the former one has been silent for ten seconds."""
+    follower, _ = await followers(cluster)
+    await put(follower, "keepsake", "kept")
+    await cluster.kill(follower)
+    shutil.rmtree(follower.data)
+    follower.data.mkdir()
+    cluster.start(follower)
+    await cluster.until(lambda: has(follower, "keepsake", "kept"), "the lost volume to be filled again", 30.0)
+    await cluster.all_ready()
+    voters = {agent.name for agent in cluster.agents}
+
+    async def votes():
+        return all([set((await agent.status()).voters) == voters for agent in cluster.agents])
+
+    await cluster.until(votes, "all to be voters", 10.0)
+    assert (await put(follower, "keepsake", "kept again")).status == 200
 
 
 async def test_without_a_quorum_a_put_is_refused_or_unknown_but_never_acknowledged(cluster):
