@@ -2,8 +2,8 @@
 
 import msgspec
 
-from raftq_k8s.raft.birth import lowest
-from raftq_k8s.raft.membership import BirthRecord, Member
+from raftq_k8s.raft.birth import BirthRule, lowest
+from raftq_k8s.raft.membership import BirthRecord, Member, ReplaceVoters
 from raftq_k8s.raft.types import ClusterId, MemberId, Milliseconds, Term
 from raftq_k8s.sim.clients import Client, Clients
 from raftq_k8s.sim.dice import Dice
@@ -11,6 +11,7 @@ from raftq_k8s.sim.events import Events
 from raftq_k8s.sim.faults import Fault, Plan
 from raftq_k8s.sim.invariants import Invariants
 from raftq_k8s.sim.machine import Machine
+from raftq_k8s.sim.memberships import in_force, is_quorum, member
 from raftq_k8s.sim.network import SILENCE, Network, Weather
 from raftq_k8s.sim.session_clients import SessionClient
 from raftq_k8s.sim.violation import LIVENESS, NO_EXCEPTION, STATE_MACHINE_SAFETY, Violation
@@ -58,13 +59,14 @@ class Cluster:
         self.network = Network(self.events, Dice(plan.seed, 2), self.weather, plan.stream)
         self.invariants = Invariants(self.events)
         names = tuple(MemberId(f"n{number}") for number in range(len(plan.settings)))
+        founders = names[: plan.founders]
         self.machines = [
             Machine(
                 name,
                 number,
                 plan.settings[number],
                 plan.snapshots,
-                lowest(names),
+                lowest(founders) if number < plan.founders else BirthRule(founders, None),
                 self.events,
                 self.network,
                 self.invariants,
@@ -76,16 +78,17 @@ class Cluster:
         self.clients = Clients(self.events, self.invariants, self.machines, plan.keys)
         self._healed = False
         for machine in self.machines:
+            machine.wanted = machine.number < plan.founders
             machine.clients = self.clients
             machine.disk.usual = plan.disk
             self.network.add(machine)
         if plan.born:
             record = BirthRecord(
                 ClusterId("simulated"),
-                tuple(Member(machine.name, machine.disk.incarnation) for machine in self.machines),
+                tuple(Member(machine.name, machine.disk.incarnation) for machine in self.machines[: plan.founders]),
                 Term(1),
             )
-            for machine in self.machines:
+            for machine in self.machines[: plan.founders]:
                 machine.disk.contents.birth = record
 
     def run(self) -> Result:
@@ -148,14 +151,19 @@ class Cluster:
                 for each in self.machines:
                     each.crash(silently=fault.amount > 0)
                     self.events.after(fault.lasts, each.start)
-            case "wipe" if machine.disk.contents.birth is not None:
-                machine.crash(silently=fault.amount > 0)
-                machine.disk.wipe()
-                machine.seen.start_promising_anew()
+            case "wipe" if self._can_spare(machine):
+                machine.lose_volume(silently=fault.amount > 0)
                 self.events.after(fault.lasts, machine.start)
-            case "corrupt":
+            case "corrupt" if self._can_spare(machine):
                 machine.crash(silently=False)
                 machine.disk.corrupt = True
+            case "join":
+                machine.wanted = True
+                machine.start()
+            case "leave":
+                self._leave(machine, fault)
+            case "replace-voters":
+                self._replace_voters({fault.node, *fault.others})
             case "freeze" | "pause":
                 machine.freeze(fault.lasts)
             case "drift":
@@ -189,6 +197,41 @@ class Cluster:
                         each.transfer(machine.name)
             case _:
                 pass
+
+    def _can_spare(self, machine: Machine) -> bool:
+        """Whether every configuration that is or may come into force has a majority left without that volume. Where the
+        birth record is not everywhere yet, the loss of a founder's may be the end of it."""
+        if any(each.disk.contents.birth is None for each in self.machines[: self.plan.founders] if not each.disk.wiped):
+            return False
+        lost = member(machine)
+        kept = {member(each) for each in self.machines if not each.disk.corrupt} - {lost}
+        memberships = [each for machine in self.machines for _, each in machine.seen.configurations]
+        return all(is_quorum(each, kept.__contains__) for each in (self.invariants.memberships.latest, *memberships))
+
+    def _leave(self, machine: Machine, fault: Fault) -> None:
+        """It asks by itself, or its owner asks whoever leads."""
+        machine.departing = True
+        machine.depart(machine.name)
+        if fault.amount:
+            for each in self.machines:
+                if each.leads:
+                    each.depart(machine.name)
+        self.events.after(fault.lasts, self._come_back, machine)
+
+    def _come_back(self, machine: Machine) -> None:
+        """As a new machine with an empty volume, if it was let go."""
+        if self.invariants.memberships.was_removed(member(machine)):
+            machine.lose_volume(silently=False)
+            machine.start()
+
+    def _replace_voters(self, numbers: set[int]) -> None:
+        for machine in self.machines:
+            if machine.leads:
+                known = [each for each in in_force(machine).members if self._number(each.name) in numbers]
+                machine.change(ReplaceVoters(tuple(known)))
+
+    def _number(self, name: MemberId) -> int:
+        return self.invariants.logs.machines[name].number
 
     def _cut(self, fault: Fault) -> None:
         near = {fault.node} | (set(fault.others) if fault.kind == "partition" else set())
@@ -237,41 +280,53 @@ class Cluster:
             machine.start()
 
     @property
-    def _healthy(self) -> list[Machine]:
-        return [machine for machine in self.machines if not (machine.disk.wiped or machine.disk.corrupt)]
+    def _members(self) -> list[Machine]:
+        """By what is committed, as far as their volumes are whole."""
+        members = self.invariants.memberships.latest.members or self._founders
+        return [machine for machine in self.machines if member(machine) in members and not machine.disk.corrupt]
+
+    @property
+    def _founders(self) -> list[Member]:
+        return [member(machine) for machine in self.machines[: self.plan.founders]]
+
+    @property
+    def _staying(self) -> list[Machine]:
+        """Whoever runs, and neither is to go nor was let go, has to be a member in the end."""
+        removed = self.invariants.memberships.was_removed
+        runs = [machine for machine in self.machines if machine.wanted and not machine.disk.corrupt]
+        return [machine for machine in runs if not (machine.departing or removed(member(machine)))]
 
     def _all_becomes_well(self) -> None:
         longest = max(settings.maximum_election for settings in self.plan.settings)
+        silent_for = max(settings.silent_for for settings in self.plan.settings)
         if not self.events.run_until(self.events.now + SILENCE[1] + RECONNECTED, self._all_are_connected):
             raise Violation(LIVENESS, f"members do not find each other again after the faults: {self._stands()}")
         if not self.events.run_until(self.events.now + ELECTION_TIMES * longest, self._somebody_serves):
             raise Violation(LIVENESS, f"nobody serves {ELECTION_TIMES} maximum election times after the faults")
-        if not self.events.run_until(self.events.now + ELECTION_TIMES * longest, self._all_agree):
-            raise Violation(LIVENESS, f"{ELECTION_TIMES} maximum election times later not all agree: {self._stands()}")
-        states = {machine.state.written_down() for machine in self._healthy}
+        patience = ELECTION_TIMES * longest + len(self.machines) * (silent_for + RECONNECTED)
+        if not self.events.run_until(self.events.now + patience, self._all_agree):
+            raise Violation(LIVENESS, f"{patience / 1000:.0f} s later not all agree: {self._stands()}")
+        states = {machine.state.written_down() for machine in self._members}
         if len(states) != 1:
             raise Violation(STATE_MACHINE_SAFETY, "states differ though all has been applied everywhere")
 
     def _all_are_connected(self) -> bool:
-        names = [machine.name for machine in self._healthy]
+        names = [machine.name for machine in self._members]
         return all(self.network.connected(one, other) for one in names for other in names if one != other)
 
     def _somebody_serves(self) -> bool:
-        return any(
-            machine.up and machine.driver.standing.established and not machine.disk.wiped for machine in self.machines
-        )
+        return any(machine.up and machine.driver.standing.established for machine in self.machines)
 
     def _all_agree(self) -> bool:
-        healthy = self._healthy
-        first = healthy[0].core
-        if first is None:
+        if not self._somebody_serves():
             return False
-        wanted = first.log.last_index
-        for machine in healthy:
+        members = self._members
+        wanted = max(core.log.last_index for machine in members if (core := machine.core) is not None)
+        for machine in members:
             core = machine.core
             if core is None or not wanted == core.applied == core.commit == core.log.last_index == core.log.stable:
                 return False
-        return self._somebody_serves()
+        return all(machine in members for machine in self._staying)
 
     def _stands(self) -> str:
         return "; ".join(

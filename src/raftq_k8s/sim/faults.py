@@ -27,7 +27,9 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
 class Plan(msgspec.Struct, frozen=True):
     seed: int
     settings: tuple[Settings, ...]
-    """One a member."""
+    """One a machine: the first members, and those that may join later."""
+    founders: int
+    """So many of them are the first members."""
     born: bool
     """Whether the volumes know their cluster at the start."""
     stream: bool
@@ -60,19 +62,25 @@ KINDS = {
     "slow-network": "everything takes longer on its way",
     "slow-disk": "a disk takes up to 400 times as long",
     "full-disk": "a disk takes no write; the process ends and cannot start again until there is room",
-    "wipe": "a volume is lost; its member is refused from then on",
+    "wipe": "a volume is lost; its member comes back as another incarnation, and asks to be taken in",
     "corrupt": "a volume is damaged beyond opening",
     "observe-term": "a member sees a higher term outside",
     "transfer": "whoever leads hands over: to that member, or (amount 1) to whom it thinks best, as before it stops",
+    "join": "a process that was no member starts, and asks to be taken in",
+    "leave": "a member is to go for good; later its machine comes back with an empty volume, and asks to be taken in",
+    "replace-voters": "these and no others are to vote, by one joint change",
 }
 
 _USUAL_PER_MINUTE = {
-    "wipe": 1.0,
+    "wipe": 4.0,
     "corrupt": 1.0,
     "crash-all": 3.0,
     "freeze": 4.0,
     "full-disk": 3.0,
     "observe-term": 6.0,
+    "join": 6.0,
+    "leave": 6.0,
+    "replace-voters": 6.0,
 }
 _OFTEN_PER_MINUTE = 12.0
 
@@ -90,22 +98,19 @@ def swarm(seed: int, kinds: tuple[str, ...] = tuple(KINDS), lasts: Milliseconds 
     size = dice.one_of((3, 3, 3, 3, 5, 5, 4, 2, 1))
     chosen = [kind for kind in kinds if dice.chance(0.5)] or list(kinds)
     faults: list[Fault] = []
-    losses = (size - 1) // 2
+    spares = Dice(seed, 7).one_of((1, 1, 2, 3)) if "join" in chosen else 0
     for kind in chosen:
         per_minute = _USUAL_PER_MINUTE.get(kind, _OFTEN_PER_MINUTE) * dice.one_of((0.5, 1.0, 1.0, 3.0))
         mean = 60_000.0 / (per_minute * often)
         at = dice.between(0.0, 2 * mean)
         while at < lasts:
-            if kind not in ("wipe", "corrupt"):
-                faults.append(_fault(kind, at, size, dice))
-            elif losses:
-                losses -= 1
-                faults.append(_fault(kind, at, size, dice))
+            faults.append(_fault(kind, at, size, spares, dice))
             at += dice.between(0.0, 2 * mean)
     faults = sorted(_together(faults, Dice(seed, 3)), key=lambda fault: fault.at)
     return Plan(
         seed=seed,
-        settings=_settings(size, dice, Dice(seed, 5)),
+        settings=_settings(size + spares, dice, Dice(seed, 5)),
+        founders=size,
         snapshots=_snapshots(Dice(seed, 6)),
         born=dice.chance(0.7),
         stream=dice.chance(0.6),
@@ -135,6 +140,7 @@ def calm(seed: int, size: int = 3, clients: int = 0, sessions: int = 0, lasts: M
     return Plan(
         seed=seed,
         settings=(Settings(),) * size,
+        founders=size,
         snapshots=SnapshotBounds(),
         born=True,
         stream=True,
@@ -168,6 +174,8 @@ def _settings(size: int, dice: Dice, more: Dice) -> tuple[Settings, ...]:
     tail_bytes = more.one_of((0, 300, 1 << 20))
     max_chunk_bytes = more.one_of((50, 500, 1 << 16))
     max_inflight_bytes = more.one_of((100, 1 << 16, 1 << 22))
+    max_voters = more.one_of((3, 5, 5, 7))
+    silent_for = more.one_of((700.0, 2500.0))
     return tuple(
         msgspec.structs.replace(
             dice.one_of(PROFILES) if mixed else profile,
@@ -177,19 +185,27 @@ def _settings(size: int, dice: Dice, more: Dice) -> tuple[Settings, ...]:
             tail_bytes=tail_bytes,
             max_chunk_bytes=max_chunk_bytes,
             max_inflight_bytes=max_inflight_bytes,
+            max_voters=max_voters,
+            silent_for=silent_for,
         )
         for _ in range(size)
     )
 
 
-def _fault(kind: str, at: Instant, size: int, dice: Dice) -> Fault:
-    node = dice.below(size)
-    others = tuple(number for number in range(size) if number != node)
+def _fault(kind: str, at: Instant, founders: int, spares: int, dice: Dice) -> Fault:
+    node = dice.below(founders + spares)
+    others = tuple(number for number in range(founders + spares) if number != node)
     other = (dice.one_of(others),) if others else ()
     match kind:
         case "crash" | "wipe":
             down = dice.one_of((10.0, 100.0, 300.0, 1000.0, 5000.0))
             return Fault(kind, at, dice.between(0.0, 2 * down), node, amount=float(dice.chance(0.5)))
+        case "join":
+            return Fault(kind, at, 0.0, founders + dice.below(spares))
+        case "leave":
+            return Fault(kind, at, dice.between(1000.0, 10_000.0), node, amount=float(dice.chance(0.5)))
+        case "replace-voters":
+            return Fault(kind, at, 0.0, node, tuple(dice.some_of(others, dice.below(len(others) + 1))))
         case "crash-all":
             return Fault(kind, at, dice.between(0.0, 1000.0), amount=float(dice.chance(0.5)))
         case "freeze":

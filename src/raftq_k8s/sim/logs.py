@@ -10,12 +10,12 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 from raftq_k8s.raft.core import Core
-from raftq_k8s.raft.membership import Member
+from raftq_k8s.raft.membership import Member, Membership
 from raftq_k8s.raft.messages import Entry, EntryKind, SnapshotMark
 from raftq_k8s.raft.persistence import Compaction, Write
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.types import NO_INDEX, Index, MemberId, Term
-from raftq_k8s.sim.memberships import Memberships, in_force, is_quorum
+from raftq_k8s.sim.memberships import Memberships, in_force_now, is_quorum
 from raftq_k8s.sim.session_watch import SessionWatch
 from raftq_k8s.sim.violation import (
     DURABLE_BEFORE_REPLY,
@@ -145,7 +145,7 @@ class Logs:
         if commit > known:
             for entry in _entries(machine, core, Index(known + 1), commit):
                 self._commit(machine, entry, core.term)
-            self._is_held_by_a_majority(machine, self.committed[-1])
+            self._is_held_by_a_majority(machine, in_force_now(machine, core), self.committed[-1])
         if type(core.role) is Leader and term != core.term:
             raise Violation(
                 LEADER_COMPLETENESS,
@@ -174,9 +174,7 @@ class Logs:
         if not isinstance(commands.decode(entry.command), Elapse):
             raise Violation(EXACTLY_ONCE, f"nobody asked for the command that stands at {entry.index}")
 
-    def _is_held_by_a_majority(self, machine: "Machine", entry: Entry) -> None:
-        membership = in_force(machine)
-
+    def _is_held_by_a_majority(self, machine: "Machine", membership: Membership, entry: Entry) -> None:
         def holds(voter: Member) -> bool:
             return voter.name in self.machines and self.machines[voter.name].disk.holds(entry, voter.incarnation)
 

@@ -18,7 +18,7 @@ from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.birth import BirthRule
 from raftq_k8s.raft.consensus import Consensus, NotLeader, TransferRefused
 from raftq_k8s.raft.core import Core
-from raftq_k8s.raft.membership import Hello, Identity, Refusal
+from raftq_k8s.raft.membership import Change, ChangeRefused, Hello, Identity, Refusal
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import BootId, ClusterId, Instant, MemberId, Milliseconds, Term
@@ -60,6 +60,10 @@ class Machine:
         self.disk = Disk(name, events, dice, self)
         self.disk.tail_bytes = settings.tail_bytes
         self.life = 0
+        self.wanted = True
+        """Whether it is to run at all."""
+        self.departing = False
+        """Whether its member is to go for good."""
         self.up = False
         self.frozen = False
         self.naps = 0
@@ -97,7 +101,7 @@ class Machine:
     # ------------------------------------------------------------------------------------------------------------- life
 
     def start(self) -> None:
-        if self.up or self.disk.corrupt:
+        if self.up or self.disk.corrupt or not self.wanted:
             return
         self._lives += 1
         try:
@@ -119,10 +123,19 @@ class Machine:
         self.driver = Driver(node, self.state, self._is_connected, self.clock)
         self._invariants.started(self)
         self._network.started(self)
+        if self.departing:
+            self.driver.depart(self.name, self.clock)
         self._turn()
 
     def _is_connected(self, peer: MemberId) -> bool:
         return self._network.connected(self.name, peer)
+
+    def lose_volume(self, silently: bool) -> None:
+        """Its machine is replaced by one with an empty disk."""
+        self.crash(silently)
+        self.disk.wipe()
+        self.seen.start_promising_anew()
+        self.departing = False
 
     def crash(self, silently: bool) -> None:
         if not self.up:
@@ -219,6 +232,19 @@ class Machine:
     def _transfer(self, target: MemberId, now: Instant) -> None:
         with suppress(NotLeader, TransferRefused):
             self.driver.transfer(target, now)
+
+    def change(self, change: Change) -> None:
+        self._happen(self._change, change)
+
+    def _change(self, change: Change, now: Instant) -> None:
+        consensus = self.consensus
+        if consensus is not None:
+            with suppress(NotLeader, ChangeRefused):
+                consensus.change(change, now)
+
+    def depart(self, member: MemberId) -> None:
+        if self.up:
+            self._happen(self.driver.depart, member)
 
     def hand_over(self) -> None:
         self._happen(self.driver.hand_over)

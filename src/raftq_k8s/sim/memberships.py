@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from raftq_k8s.raft.configuration import born, decode
+from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.membership import BirthRecord, Member, Membership
 from raftq_k8s.raft.messages import Entry, EntryKind, SnapshotMark
 from raftq_k8s.raft.types import NO_INDEX, Index, MemberId, Term
@@ -55,6 +56,15 @@ def in_force(machine: "Machine") -> Membership:
     return configurations[-1][1] if configurations else NOBODY
 
 
+def in_force_now(machine: "Machine", core: Core) -> Membership:
+    """The same, of a leader: what it has appended in this turn is not written yet, and counts."""
+    membership = in_force(machine)
+    for entry in core.log.between(max(Index(machine.seen.last_index + 1), core.log.oldest), core.log.last_index):
+        if entry.kind == EntryKind.CONFIGURATION:
+            membership = decode(entry.command) or membership
+    return membership
+
+
 class Memberships:
     def __init__(self) -> None:
         self.committed: list[tuple[Index, Membership]] = []
@@ -66,6 +76,9 @@ class Memberships:
     def latest(self) -> Membership:
         """Of those that are committed."""
         return self.committed[-1][1] if self.committed else NOBODY
+
+    def was_removed(self, who: Member) -> bool:
+        return who in self._removed
 
     # ---------------------------------------------------------------------------------------------- what machines hold
 

@@ -41,6 +41,7 @@ def deposed_unaware(plan: Plan) -> Plan:
     return msgspec.structs.replace(
         plan,
         settings=(_all(plan, 200.0, 800.0, 1500.0) * 3)[:3],
+        founders=3,
         latency=(0.1, 1.0),
         disk=(2.0, 10.0),
         stream=True,
