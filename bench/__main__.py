@@ -59,7 +59,7 @@ async def _measure(asked: argparse.Namespace) -> dict[str, Any]:
 
 def _show(found: dict[str, Any]) -> None:
     if rows := found.get("core"):
-        columns = ["voters", "commands/s, batch 1", "batch 64", "heartbeat µs a peer: leader", "follower"]
+        columns = ["voters", "learners", "commands/s, batch 1", "batch 64", "heartbeat µs a peer: leader", "follower"]
         _table("the core alone, in memory, all members on one core", columns, [*map(msgspec.structs.astuple, rows)])
     if rows := found.get("log"):
         columns = ["entries", "term µs", "append µs", "truncate µs", "longest compaction ms", "trim ms"]

@@ -11,14 +11,26 @@ from collections import deque
 
 import msgspec
 
+from raftq_k8s.raft.configuration import encode
 from raftq_k8s.raft.consensus import Consensus
-from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member
-from raftq_k8s.raft.messages import Message
+from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member, Membership
+from raftq_k8s.raft.messages import Entry, EntryKind, Message
 from raftq_k8s.raft.persistence import HardState, Restored
 from raftq_k8s.raft.settings import Settings
-from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Instant, MemberId, Milliseconds, Term
+from raftq_k8s.raft.types import (
+    BootId,
+    ClusterId,
+    Generation,
+    Incarnation,
+    Index,
+    Instant,
+    MemberId,
+    Milliseconds,
+    Term,
+)
 
-VOTERS = (3, 5, 9)
+SIZES = ((3, 0), (5, 0), (9, 0), (3, 50))
+"""Voters, and learners beside them."""
 BATCHES = (1, 64)
 _COMMAND = b"c" * 256
 _TURN: Milliseconds = 0.1
@@ -31,6 +43,7 @@ _CLUSTER = ClusterId("bench")
 
 class CoreCost(msgspec.Struct):
     voters: int
+    learners: int
     commands_per_second_batch_1: int
     commands_per_second_batch_64: int
     heartbeat_us_leader_per_peer: float
@@ -39,54 +52,57 @@ class CoreCost(msgspec.Struct):
 
 def measure() -> list[CoreCost]:
     found = []
-    for voters in VOTERS:
-        singly, batched = (max(_commands_per_second(voters, batch) for _ in range(_PARTS)) for batch in BATCHES)
-        leader_us, follower_us = _heartbeat_us(voters)
-        found.append(CoreCost(voters, singly, batched, leader_us, follower_us))
+    for voters, learners in SIZES:
+        singly, batched = (
+            max(_commands_per_second(voters, learners, batch) for _ in range(_PARTS)) for batch in BATCHES
+        )
+        leader_us, follower_us = _heartbeat_us(voters, learners)
+        found.append(CoreCost(voters, learners, singly, batched, leader_us, follower_us))
     return found
 
 
-def _commands_per_second(voters: int, batch: int) -> int:
-    cluster = _Cluster(voters)
+def _commands_per_second(voters: int, learners: int, batch: int) -> int:
+    cluster = _Cluster(voters, learners)
     commands = [_COMMAND] * batch
     committed = 0
-    began = time.perf_counter()
-    while (passed := time.perf_counter() - began) < _PART_S:
+    began = time.process_time()
+    while (passed := time.process_time() - began) < _PART_S:
         cluster.propose(commands)
         committed += batch
     return round(committed / passed)
 
 
-def _heartbeat_us(voters: int) -> tuple[float, float]:
+def _heartbeat_us(voters: int, learners: int) -> tuple[float, float]:
     """What one heartbeat and its answer take of the leader for each peer, and of one follower."""
-    cluster = _Cluster(voters)
+    cluster = _Cluster(voters, learners)
     leading = following = 0.0
     for _ in range(_HEARTBEATS):
         cluster.now = cluster.leader.wake_at
-        began = time.perf_counter()
+        began = time.process_time()
         cluster.leader.tick(cluster.now)
         heartbeats = cluster.take(cluster.leader)
-        sent = time.perf_counter()
+        sent = time.process_time()
         answers = cluster.deliver(heartbeats)
-        answered = time.perf_counter()
+        answered = time.process_time()
         rest = cluster.deliver(answers)
         following += answered - sent
-        leading += time.perf_counter() - answered + sent - began
-        assert len(heartbeats) == len(answers) == voters - 1
+        leading += time.process_time() - answered + sent - began
+        assert len(heartbeats) == len(answers) == voters + learners - 1
         assert not rest
-    share = 1e6 / _HEARTBEATS / (voters - 1)
+    share = 1e6 / _HEARTBEATS / (voters + learners - 1)
     return round(leading * share, 2), round(following * share, 2)
 
 
 class _Cluster:
     """One member of it leads."""
 
-    def __init__(self, voters: int) -> None:
-        names = [MemberId(f"n{number}") for number in range(voters)]
-        members = tuple(Member(name, Incarnation(f"volume-{name}")) for name in names)
-        record = BirthRecord(_CLUSTER, members, Term(1))
+    def __init__(self, voters: int, learners: int) -> None:
+        names = [MemberId(f"n{number:02}") for number in range(voters + learners)]
+        members = tuple(Member(name, _identity(name).incarnation) for name in names)
+        membership = Membership(voters=members[:voters], learners=members[voters:])
+        record = BirthRecord(_CLUSTER, membership.voters, Term(1))
         self.now: Instant = 0.0
-        self._members = {name: _member(name, record, seed) for seed, name in enumerate(names)}
+        self._members = {name: _member(name, record, membership, seed) for seed, name in enumerate(names)}
         for name, member in self._members.items():
             for other in names:
                 if other != name:
@@ -150,7 +166,8 @@ def _hello(name: MemberId, record: BirthRecord) -> Hello:
     return Hello(1, 1, _identity(name), record, "")
 
 
-def _member(name: MemberId, record: BirthRecord, seed: int) -> Consensus:
+def _member(name: MemberId, record: BirthRecord, membership: Membership, seed: int) -> Consensus:
     identity = _identity(name)
-    restored = Restored(name, identity.incarnation, Generation(1), record, HardState(), [])
-    return Consensus(identity, restored, Settings(), seed, 0.0)
+    first = Entry(Index(1), Term(1), EntryKind.CONFIGURATION, encode(membership))
+    restored = Restored(name, identity.incarnation, Generation(1), record, HardState(Term(1)), [first])
+    return Consensus(identity, restored, Settings(max_voters=len(membership.voters)), seed, 0.0)
