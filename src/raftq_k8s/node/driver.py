@@ -27,7 +27,7 @@ from raftq_k8s.raft.birth import Birth, BirthRule
 from raftq_k8s.raft.consensus import Consensus, NotLeader, Overloaded, Transferring
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Refusal
 from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, JoinResponse
-from raftq_k8s.raft.output import Accepted, ChunkWanted, EntriesWanted, Output, Standing
+from raftq_k8s.raft.output import NO_OUTPUT, Accepted, ChunkWanted, EntriesWanted, Output, Standing
 from raftq_k8s.raft.persistence import HardState, Restored
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import (
@@ -271,7 +271,8 @@ class Driver:
                 self._place(consensus, actions, now)
                 self._reads.ask(consensus, now)
                 self._tell_time(consensus, now)
-                self._take(consensus.take_output(), actions, now)
+                if (out := consensus.take_output()) is not NO_OUTPUT:
+                    self._take(out, actions, now)
                 self._keep_snapshots(consensus, actions, now)
                 self._note_standing(consensus.standing, actions, now)
             case Unborn() as unborn:
@@ -307,6 +308,7 @@ class Driver:
         self._applied_index, self._applied_term = index, term
         consensus.applied(index)
         self._session_time.applied(index)
+        self._reads.applied(index)
         self._note_progress()
 
     def _take(self, out: Output, actions: Actions, now: Instant) -> None:
