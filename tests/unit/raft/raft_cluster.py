@@ -81,8 +81,10 @@ class Node:
         core.speaks[other.name] = other.settings.versions
 
     def wipe(self) -> None:
-        """Its volume is lost: it comes back, once it is started, as another incarnation."""
+        """Its volume is lost: it comes back, once it is started, as another incarnation. Nobody hears any more what the
+        former one said."""
         self.crash()
+        self.cluster.take(lambda message: message.source == self.name)
         self.incarnation = Incarnation(f"{self.incarnation}'")
         self.disk = Disk(self.member, self.cluster.record)
 

@@ -383,6 +383,7 @@ def test_49_amnesia() -> None:
     cluster.advance(5000)
     assert cluster.leader() is None
     assert cluster["b"].ignored["incarnation"] > 0
+    assert cluster["b"].standing.role == "follower", "the voter of that name is another incarnation"
     assert cluster["b"].elections == {"won": 0, "lost": 0, "pre-vote-lost": 0}
 
 
