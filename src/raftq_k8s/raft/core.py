@@ -349,8 +349,8 @@ class Core:
             or not self.log.matches(entries[-1].index, entries[-1].term)
         ):
             return ()
-        if wanted.first == self.handed_to_apply + 1:
-            self._loaded = entries
+        if wanted.first == self.handed_to_apply + 1:  # a peer may lack the same, committed or not
+            self._loaded = entries[: max(0, self.commit - self.handed_to_apply)]
         return entries
 
     def note_applied(self, index: Index) -> None:

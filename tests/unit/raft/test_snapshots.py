@@ -800,6 +800,22 @@ def test_loaded_entries_that_were_overwritten_meanwhile_are_not_sent() -> None:
     assert core.log.oldest == 2
 
 
+def test_of_what_was_loaded_for_a_peer_only_committed_entries_are_applied() -> None:
+    """After a start a leader loads for a peer what it has not applied itself, and not committed; then another one
+    leads, and has most of it replaced."""
+    cluster = Cluster("a", "b", "c", settings=Settings(tail_bytes=0))
+    node = cluster.nodes["a"]
+    node.crash()
+    old = [Entry(Index(i), Term(1), EntryKind.COMMAND, b"old%d" % i) for i in range(1, 9)]
+    node.disk.entries = list(old)
+    node.start()
+    node.core.entries_loaded(EntriesWanted(Index(1), Index(7), 1 << 20), tuple(old[:7]), cluster.now)
+    new = Entry(Index(2), Term(2), EntryKind.COMMAND, b"new")
+    cluster.deliver([AppendEntries(B, A, Term(2), 1, Index(1), Term(1), Index(2), (new,))])
+    cluster.settle()
+    assert node.applied == [old[0], new]
+
+
 def test_after_a_start_committed_entries_are_loaded_and_applied_in_order() -> None:
     cluster = Cluster("a", "b", "c", settings=Settings(tail_bytes=0, max_append_bytes=100))
     cluster.elect("a")
