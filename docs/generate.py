@@ -49,9 +49,9 @@ def scenario_table(old: str) -> str:
         for test, number in re.findall(r"^(?:async )?def (test_(\d\d)_\w+)", file.read_text(), re.MULTILINE):
             tests.setdefault(int(number), []).append(f"[`{test}`](../tests/{file.relative_to(TESTS)})")
     names = {int(number): name for number, name in re.findall(r"^\| (\d+) \| ([^|]+) \|", old, re.MULTILINE)}
-    if unknown := sorted(tests.keys() - names.keys()):
-        raise SystemExit(f"consensus.md: scenarios without a row: {unknown}")
-    rows = [f"| {number} | {name} | {'<br>'.join(tests.get(number, ()))} |" for number, name in sorted(names.items())]
+    if names.keys() != tests.keys():
+        raise SystemExit(f"consensus.md: scenarios without a test or a row: {sorted(names.keys() ^ tests.keys())}")
+    rows = [f"| {number} | {name} | {'<br>'.join(tests[number])} |" for number, name in sorted(names.items())]
     return "\n".join(["| # | scenario | test |", "| --- | --- | --- |", *rows]) + "\n"
 
 

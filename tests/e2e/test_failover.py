@@ -43,7 +43,7 @@ def test_sigkill_of_the_leaders_process_moves_label_and_traffic(
 
 
 @pytest.mark.cluster_faults
-def test_all_pods_killed_at_once_come_back_with_new_addresses_and_every_acknowledged_key(
+def test_50_all_pods_killed_at_once_come_back_with_new_addresses_and_every_acknowledged_key(
     release: Release, faults: Faults, figures: list[str]
 ) -> None:
     before = release.pods

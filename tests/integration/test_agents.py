@@ -355,6 +355,18 @@ async def test_a_trace_that_cannot_be_written_ends_the_agent_with_one_line(tmp_p
     assert done.stderr.splitlines()[-1].startswith("raftq agent: trace: no trace can be written")
 
 
+async def test_50_all_addresses_change_and_the_cluster_forms_again(tmp_path):
+    async with LocalCluster(tmp_path) as before:
+        await before.all_ready()
+        assert (await put(await before.leader(), "keepsake", "kept")).status == 201
+        await asyncio.gather(*(before.kill(agent) for agent in before.agents))
+    async with LocalCluster(tmp_path) as after:
+        assert not {agent.raft_port for agent in before.agents} & {agent.raft_port for agent in after.agents}
+        await after.leader()
+        await after.all_ready()
+        assert all([await has(agent, "keepsake", "kept") for agent in after.agents])
+
+
 async def test_agents_end_with_the_process_that_started_them(tmp_path):
     """Also when that one has no time to end them."""
     if sys.platform != "linux":
