@@ -13,6 +13,8 @@ A line is a command; the lines with `=>` after it say what is seen to happen, le
     transfer a b       a is to hand over to b                       cancel a        a goes on leading instead
     read a             somebody asks a for a read                   late            TimeoutNows that were held arrive
     hold               TimeoutNows are held by the network from here on
+    snapshot a         a writes its state down, and seals it
+    cluster a b c with kept_entries=0 max_chunk_bytes=200      the same, with other settings
 """
 
 from collections.abc import Iterator
@@ -21,9 +23,18 @@ from pathlib import Path
 import pytest
 from raft_cluster import Cluster, Node
 
-from raftq_k8s.raft.messages import AppendResponse, Message, TimeoutNow, VoteRequest, VoteResponse
+from raftq_k8s.raft.messages import (
+    AppendResponse,
+    Message,
+    SnapshotChunk,
+    SnapshotResponse,
+    TimeoutNow,
+    VoteRequest,
+    VoteResponse,
+)
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.pending_reads import ReadFailure
+from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import MemberId, Term
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
@@ -32,13 +43,14 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 class Watched(Cluster):
     """A cluster that tells what happens in it."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, settings: Settings) -> None:
         self.told: list[str] = []
+        self.bases = dict.fromkeys(names, 0)
         self.before: dict[str, tuple[Standing, int]] = {}
         self.reads_asked = 0
         self.reads_told: set[tuple[str, int]] = set()
         self.held: list[Message] | None = None
-        super().__init__(*names)
+        super().__init__(*names, settings=settings)
         self.look()
 
     def tell(self, what: str) -> None:
@@ -66,6 +78,13 @@ class Watched(Cluster):
                     self.tell(f"{message.source} refuses {message.destination}, term {message.term}")
                 case AppendResponse(success=False) if self._arrives(message):
                     self.tell(f"{message.source} has no match at {message.index}, perhaps at {message.hint_index}")
+                case SnapshotChunk(mark=mark, offset=first) if self._arrives(message):
+                    piece = f"bytes {first} to {first + len(message.data)} of {mark.size}"
+                    self.tell(f"{message.source} sends {message.destination} its snapshot at {mark.index}: {piece}")
+                case SnapshotResponse(installed=True) if self._arrives(message):
+                    self.tell(f"{message.source} holds everything up to {message.index}")
+                case SnapshotResponse() if self._arrives(message):
+                    self.tell(f"{message.source} holds {message.offset} bytes of it")
         count = super().deliver(batch)
         self.look()
         return count
@@ -82,6 +101,9 @@ class Watched(Cluster):
             if node.core.commit_index > committed:
                 self.tell(f"{node.name} commits up to {node.core.commit_index}")
             self.before[node.name] = now, node.core.commit_index
+            if node.core.base_index != self.bases[node.name]:
+                self.bases[node.name] = node.core.base_index
+                self.tell(f"{node.name}'s log begins after {node.core.base_index}")
             self._look_at_reads(node)
 
     def _look_at_reads(self, node: Node) -> None:
@@ -132,7 +154,9 @@ def run(script: str) -> Iterator[str]:
         if not words or line.startswith("#"):
             continue
         if words[0] == "cluster":
-            cluster = Watched(*words[1:])
+            names, _, settings = line.removeprefix("cluster ").partition(" with ")
+            numbers = {name: int(number) for name, number in (each.split("=") for each in settings.split())}
+            cluster = Watched(*names.split(), settings=Settings(**numbers))
             continue
         assert cluster is not None, "a script begins with `cluster`"
         perform(cluster, words)
@@ -188,6 +212,8 @@ def perform(cluster: Watched, words: list[str]) -> None:
             cluster.reads_asked += 1
             cluster.read(name, cluster.reads_asked)
             cluster.settle()
+        case ["snapshot", name]:
+            cluster.snapshot(name)
         case ["show"]:
             cluster.show()
         case _:
