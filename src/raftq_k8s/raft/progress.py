@@ -74,13 +74,9 @@ class Progress:
     @property
     def may_send(self) -> bool:
         """Whether entries may be sent now."""
-        match self.pace:
-            case Pace.REPLICATE:
-                return len(self._in_flight) < self._max_inflight and self._in_flight_bytes < self._max_inflight_bytes
-            case Pace.PROBE:
-                return not self._asked
-            case Pace.SNAPSHOT:
-                return False
+        if self.pace is Pace.REPLICATE:
+            return len(self._in_flight) < self._max_inflight and self._in_flight_bytes < self._max_inflight_bytes
+        return self.pace is Pace.PROBE and not self._asked
 
     @property
     def room(self) -> int:

@@ -14,10 +14,14 @@ from raftq_k8s.raft.settings import Settings
         {"max_inflight": 0},
         {"max_append_bytes": 0},
         {"max_uncommitted_bytes": 0},
+        {"max_inflight_bytes": 0},
+        {"max_chunk_bytes": 0},
+        {"tail_bytes": -1},
+        {"kept_entries": -1},
     ],
 )
 def test_settings_with_which_nobody_could_lead_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"must|bounds"):
+    with pytest.raises(ValueError, match=r"must|bounds|kept"):
         Settings(**wrong)
 
 

@@ -274,6 +274,23 @@ def test_memory_is_let_go_a_bounded_step_at_a_time() -> None:
     assert log.oldest == heavy.index + 1
 
 
+def test_weighing_is_bounded_too() -> None:
+    log = applied_log(5 * TRIM_STEP)
+    steps = []
+    for _ in range(6):
+        before = log.oldest
+        log.trim(log.last_index, 0)
+        steps.append(log.oldest - before)
+    assert steps == [TRIM_STEP] * 5 + [0]
+
+
+def test_a_compaction_that_ends_after_an_installation_does_not_bring_the_base_back() -> None:
+    log = applied_log(10)
+    log.install(Index(20), Term(2), Index(10))
+    log.compact(Index(7))
+    assert (log.base, log.base_term, log.last_index, log.oldest) == (20, 2, 20, 21)
+
+
 def test_a_log_that_begins_after_a_snapshot_of_nothing_is_empty() -> None:
     log = Log([])
     assert (log.base, log.last_index, log.last_term, log.term_at(NO_INDEX)) == (NO_INDEX, NO_INDEX, NO_TERM, NO_TERM)
