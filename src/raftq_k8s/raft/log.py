@@ -47,7 +47,6 @@ class Log:
 
     __slots__ = (
         "_entries",
-        "_first",
         "_handed",
         "_spare",
         "_starts",
@@ -77,17 +76,15 @@ class Log:
         for start in term_starts:
             self._note_term(start.index, start.term)
         self._entries = entries
-        self._first = entries[0].index if entries else Index(base + 1)
-        """The entry at position 0 of those in memory."""
-        self.oldest = self._first
-        """The oldest entry that can be had from memory, if any can."""
+        self.oldest = entries[0].index if entries else Index(base + 1)
+        """The first entry in memory, where there is any. It may be one that was compacted since."""
         for entry in entries:
             self._note_term(entry.index, entry.term)
-        self.last_index = Index(self._first + len(entries) - 1)
+        self.last_index = Index(self.oldest + len(entries) - 1)
         self.stable = self.last_index
         self._handed = self.last_index
         self._under_way: deque[tuple[Receipt, Index]] = deque()
-        self._weighed = Index(self._first - 1)
+        self._weighed = Index(self.oldest - 1)
         """Up to here entries were found to be applied and stable, and weighed."""
         self._spare = self._weighed
         """Up to here the volume alone is to hold them."""
@@ -145,7 +142,7 @@ class Log:
     def slice(self, first: Index, max_bytes: int) -> tuple[Entry, ...]:
         """Entries from `first` on that fit `max_bytes`; always at least one, when there is one. They are in memory."""
         entries, size = self._entries, 0
-        begin = end = first - self._first
+        begin = end = first - self.oldest
         while end < len(entries):
             size += len(entries[end].command) + ENTRY_BYTES
             if size > max_bytes and end > begin:
@@ -155,7 +152,7 @@ class Log:
 
     def between(self, first: Index, last: Index) -> tuple[Entry, ...]:
         """They are in memory."""
-        return tuple(self._entries[first - self._first : last + 1 - self._first])
+        return tuple(self._entries[first - self.oldest : last + 1 - self.oldest])
 
     # ---------------------------------------------------------------------------------------------------------- changes
 
@@ -174,9 +171,9 @@ class Log:
             self._forget_unsynced(keep)
             runs = bisect_right(self._starts, keep)
             del self._starts[runs:], self._terms[runs:]
-            del self._entries[max(0, keep + 1 - self._first) :]
+            del self._entries[max(0, keep + 1 - self.oldest) :]
             self.last_index = keep
-            if keep + 1 < self._first:
+            if keep + 1 < self.oldest:
                 self._begin_memory_after(keep)
         self.append(entries)
 
@@ -189,7 +186,7 @@ class Log:
     def _begin_memory_after(self, index: Index) -> None:
         self._weighed = self._spare = index
         self._weight = 0
-        self._first = self.oldest = Index(index + 1)
+        self.oldest = Index(index + 1)
 
     def compact(self, index: Index) -> None:
         """The volume has removed everything up to `index`: the log begins after it, if it does not begin later."""
@@ -198,7 +195,6 @@ class Log:
         runs = bisect_right(self._starts, index) - 1
         del self._starts[:runs], self._terms[:runs]
         self._starts[0] = self.base = index
-        self.oldest = max(self.oldest, Index(index + 1))
 
     def install(self, index: Index, term: Term, committed: Index) -> None:
         """A snapshot that ends with that entry takes the place of the whole log, which lacks the entry. What was
@@ -214,19 +210,18 @@ class Log:
         volume has them. A bounded step at a time, and not before there are enough to be worth it."""
         weighed = min(applied, self.stable, self._weighed + TRIM_STEP)
         if weighed > self._weighed:
-            self._weight += weight(self._entries[self._weighed + 1 - self._first : weighed + 1 - self._first])
+            self._weight += weight(self._entries[self._weighed + 1 - self.oldest : weighed + 1 - self.oldest])
             self._weighed = Index(weighed)
         elif self._weight <= max_bytes:
             return
         last = min(self._weighed, self._spare + 2 * TRIM_STEP)
         while self._weight > max_bytes and self._spare < last:
             self._spare = Index(self._spare + 1)
-            self._weight -= len(self._entries[self._spare - self._first].command) + ENTRY_BYTES
-        spared = self._spare + 1 - self._first
+            self._weight -= len(self._entries[self._spare - self.oldest].command) + ENTRY_BYTES
+        spared = self._spare + 1 - self.oldest
         if spared >= TRIM_STEP or spared * TRIM_SHARE > len(self._entries):
             del self._entries[:spared]
-            self._first = Index(self._spare + 1)
-            self.oldest = max(self.oldest, self._first)
+            self.oldest = Index(self._spare + 1)
 
     # ---------------------------------------------------------------------------------------------------------- storage
 
@@ -241,7 +236,7 @@ class Log:
 
     def hand_over(self, receipt: Receipt) -> tuple[Entry, ...]:
         """What no write has been given yet; it goes with the write of that receipt."""
-        entries = tuple(self._entries[self._handed + 1 - self._first :])
+        entries = tuple(self._entries[self._handed + 1 - self.oldest :])
         self._handed = self.last_index
         self._under_way.append((receipt, self._handed))
         return entries

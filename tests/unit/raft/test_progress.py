@@ -89,10 +89,12 @@ class LeaderAndPeer(RuleBasedStateMachine):
 
     def take_answer(self, answer: Answer) -> None:
         progress = self.progress
-        before = progress.match, progress.next, progress.pace
+        before, sending = (progress.match, progress.next, progress.pace), progress.sending
         if answer.agrees:
             progress.acknowledged(Index(answer.index))
             assert progress.match == max(before[0], answer.index)
+            covers = sending.mark.index if sending is not None else 0
+            assert progress.pace is (Pace.REPLICATE if progress.match >= covers else Pace.SNAPSHOT)
         elif progress.pace is not Pace.SNAPSHOT:
             news = progress.refused(Index(answer.index), Index(min(answer.hint, answer.index - 1)))
             assert news or (progress.match, progress.next, progress.pace) == before

@@ -5,7 +5,9 @@ from zlib import crc32
 import pytest
 from raft_cluster import Cluster, Node
 
+from raftq_k8s.raft.core import COMPACTION_STEP
 from raftq_k8s.raft.log import ENTRY_BYTES
+from raftq_k8s.raft.membership import AddLearner
 from raftq_k8s.raft.messages import (
     AppendEntries,
     AppendResponse,
@@ -202,9 +204,10 @@ def test_39_who_is_silent_is_sent_no_piece_again() -> None:
     cluster.heal()
     until_chunk(cluster)
     cluster.isolate("c")
+    cluster.nodes["a"].slow_disk = True
     cluster.advance(20 * cluster.settings.window)
     assert not cluster.nodes["a"].wanted
-    assert not cluster.take(is_chunk)
+    cluster.nodes["a"].slow_disk = False
     cluster.heal()
     cluster.advance(500)
     assert same_everywhere(cluster)
@@ -576,6 +579,46 @@ def test_40_an_earlier_snapshot_of_the_same_leader_does_not_take_the_place_of_a_
     assert cluster["c"]._core.receiving.mark == later
 
 
+def test_40_an_acknowledgement_of_less_does_not_end_it() -> None:
+    cluster = lagging()
+    cluster.heal()
+    chunk = until_chunk(cluster)
+    short = Index(chunk.mark.index - 1)
+    cluster["a"].step(AppendResponse(C, A, Term(1), 1, True, short, Index(0), Term(0), 200.0), cluster.now)
+    assert pace(cluster, "a", "c") is Pace.SNAPSHOT
+
+
+def test_40_a_piece_that_was_read_too_late_is_not_sent_as_another_one() -> None:
+    cluster = lagging()
+    cluster.heal()
+    chunk = until_chunk(cluster)
+    cluster.nodes["a"].slow_disk = True
+    cluster.deliver([chunk])
+    cluster.deliver(answers(cluster))
+    assert cluster.nodes["a"].wanted == [ChunkWanted(C, chunk.mark.index, 100, 100)]
+    cluster["a"].snapshot_chunk(ChunkWanted(C, chunk.mark.index, 0, 100), chunk.data, cluster.now)
+    cluster["a"].snapshot_chunk(ChunkWanted(B, chunk.mark.index, 0, 100), chunk.data, cluster.now)
+    cluster["a"].snapshot_chunk(ChunkWanted(MemberId("gone"), chunk.mark.index, 0, 100), chunk.data, cluster.now)
+    cluster.nodes["a"].collect()
+    assert not cluster.take(is_chunk)
+
+
+def test_39_who_belongs_to_the_cluster_is_part_of_a_snapshot() -> None:
+    cluster = Cluster("a", "b", "c", settings=SMALL)
+    cluster.elect("a")
+    cluster.advance(1000)
+    cluster.isolate("c")
+    cluster.change("a", AddLearner(cluster.add("d").member))
+    propose(cluster, "a", 20)
+    mark = cluster.snapshot("a")
+    assert mark.membership == cluster["a"].membership
+    cluster.heal()
+    cluster.advance(500)
+    assert cluster.nodes["c"].installed == 1
+    assert cluster["c"].membership == mark.membership
+    assert "d" in cluster["c"]._core.peers
+
+
 def test_40_snapshots_taken_are_told_late_and_the_latest_counts() -> None:
     cluster = lagging()
     latest = cluster["a"].snapshot
@@ -627,6 +670,24 @@ def test_41_bounded_log() -> None:
     assert cluster.nodes["a"].disk.entries[0].index == mark.index - 9
     propose(cluster, "a", 5)
     assert same_everywhere(cluster)
+    assert cluster.snapshot("a").index == mark.index + 5
+    assert cluster["a"].base_index == mark.index - 5
+
+
+def test_41_a_long_log_is_compacted_by_several_writes() -> None:
+    cluster = Cluster("a", settings=SMALL)
+    cluster.elect("a")
+    cluster["a"].propose([b""] * (2 * COMPACTION_STEP), cluster.now)
+    cluster.settle()
+    cluster.nodes["a"].take_snapshot()
+    while cluster.nodes["a"].disk.under_way:
+        cluster.nodes["a"].sync_one()
+    bases = []
+    while (base := cluster["a"].base_index) < cluster["a"].last_index:
+        cluster.nodes["a"].collect()
+        cluster.nodes["a"].sync_one()
+        bases.append(cluster["a"].base_index - base)
+    assert bases == [COMPACTION_STEP, COMPACTION_STEP, 1]
 
 
 def test_41_nothing_is_compacted_that_the_disk_has_not_synced() -> None:
