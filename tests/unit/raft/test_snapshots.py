@@ -522,6 +522,17 @@ def test_40_stale_snapshot() -> None:
     assert node.installed == 1
 
 
+def test_40_whatever_term_a_mark_names_what_is_committed_stays() -> None:
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    propose(cluster, "a", 5)
+    mark = SnapshotMark(Index(3), Term(2), cluster["a"].membership_at(Index(0)), 4, crc32(b"lies"))
+    before = list(cluster.nodes["c"].applied)
+    cluster.deliver([SnapshotChunk(B, C, Term(2), 1, mark, 0, b"lies")])
+    assert cluster.nodes["c"].installed == 0
+    assert cluster.nodes["c"].applied == before
+
+
 def test_40_a_log_that_holds_what_a_snapshot_covers_only_learns_that_it_is_committed() -> None:
     cluster = lagging()
     cluster.heal()
