@@ -18,7 +18,8 @@ with another volume said counts for nothing, so it is forgotten.
 
 *Who is removed* is told by the entry itself, best effort, and when that is committed by the refusal of its hello. A
 leader that removes itself leads, without counting itself, until that is committed (§4.2.2), and then lets another one
-stand at once.
+stand at once. Until it knows that it is committed, whoever is removed may also stand, without counting itself: where it
+alone holds the entry, nobody else gets its vote, and the cluster may need that (figure 4.6).
 """
 
 from raftq_k8s.raft import replication, transfer

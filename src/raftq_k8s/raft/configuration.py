@@ -98,6 +98,10 @@ class Configurations:
         """In force at that index, which is not below the first one's."""
         return self._standing[bisect_right(self._indices, index) - 1]
 
+    def since(self, commit: Index) -> list[Configuration]:
+        """The last one that is known to be committed, and all after it: any of them may be what the others go by."""
+        return self._standing[bisect_right(self._indices, commit) - 1 :]
+
     def take(self, entries: Iterable[Entry]) -> bool:
         """Entries were put into the log. Returns whether the configuration changed."""
         count = len(self._indices)

@@ -212,6 +212,15 @@ class Core:
         myself = Member(self.me, self.identity.incarnation)
         self.is_voter = self.me in configuration.voting and configuration.names(myself)
 
+    @property
+    def may_stand(self) -> bool:
+        """Whether this node may ask for votes: it votes, or did before what is not known to be committed. For a removal
+        that only it holds makes its log the longest, and without it nobody would be elected (dissertation §4.2.2)."""
+        myself = Member(self.me, self.identity.incarnation)
+        return self.is_voter or any(
+            self.me in earlier.voting and earlier.names(myself) for earlier in self.configurations.since(self.commit)
+        )
+
     def take_entries(self, entries: Sequence[Entry]) -> None:
         """A leader's entries stand in the log, instead of whatever stood where they begin and after."""
         self.log.overwrite(entries)

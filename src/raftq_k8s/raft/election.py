@@ -24,7 +24,7 @@ CHANCE_STAGGER = 0.04
 
 def campaign_if_due(core: Core, now: Instant) -> None:
     if not isinstance(core.role, Leader) and now >= core.election_at:
-        if core.eligible and core.is_voter:
+        if core.eligible and core.may_stand:
             ask_for_pre_votes(core, now)
         else:
             core.follow(core.term, None, now)

@@ -3,6 +3,7 @@
 import pytest
 from raft_cluster import Cluster
 
+from raftq_k8s.raft.configuration import decode
 from raftq_k8s.raft.consensus import NotLeader
 from raftq_k8s.raft.membership import (
     AddLearner,
@@ -16,6 +17,7 @@ from raftq_k8s.raft.membership import (
     ReplaceVoters,
 )
 from raftq_k8s.raft.messages import AppendEntries, AppendResponse, EntryKind, Message, TimeoutNow, VoteRequest
+from raftq_k8s.raft.output import Refused
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import Incarnation, Index, MemberId, Term
 
@@ -321,15 +323,82 @@ def test_35_a_removed_leader_whose_entry_is_lost_leads_on() -> None:
     assert cluster.leader() in ("b", "c")
 
 
+def test_35_a_leader_that_lost_office_before_its_removal_was_heard_stands_again() -> None:
+    """It alone holds the entry that removes it, so nobody else can win its vote, and of two both are needed."""
+    cluster = led_by_a("a", "b")
+    cluster.cut |= {("a", "b"), ("b", "a")}
+    cluster.change("a", Remove(cluster.nodes["a"].member))
+    cluster.advance(1000)
+    assert cluster["a"].standing.role != "leader"
+    cluster.heal()
+    cluster.advance(3000)
+    assert cluster.leader() == "b"
+    assert voters(cluster, "b") == "b"
+    assert not cluster["b"].changing
+    assert cluster["a"].fenced is not None
+
+
+def test_35_a_removed_member_without_whose_log_nobody_wins_stands() -> None:
+    """The leader told only whom it removed, and died: two of the three that remain are there, and three of the four
+    before, but the longest log is the removed one's. It finds that log again after a restart, too."""
+    cluster = led_by_a("a", "b", "c", "d")
+    cluster.change("a", Remove(cluster.nodes["d"].member))
+    cluster.deliver(cluster.take(lambda message: message.destination == "d"))
+    cluster.nodes["d"].sync()
+    cluster.nodes["a"].crash()
+    cluster.take()
+    cluster.nodes["d"].crash()
+    cluster.nodes["d"].start()
+    assert voters(cluster, "d") == "abc"
+    cluster.advance(10 * cluster.settings.maximum_election)
+    assert cluster.leader() in ("b", "c")
+    assert voters(cluster, "b") == voters(cluster, "c") == "abc"
+    assert cluster["d"].fenced is not None
+
+
+def test_34_an_outgoing_voter_whose_log_alone_ends_the_joint_configuration_stands() -> None:
+    cluster = joint_by_a()
+    cluster.change("a", ReplaceVoters(members(cluster, "de")))
+    cluster.settle_without(lambda message: isinstance(message, AppendEntries) and len(message.entries) > 0)
+    for _ in range(20):
+        if not cluster["a"].membership.outgoing:
+            break
+        cluster.take(lambda message: isinstance(message, AppendEntries) and _ends_joint(message))
+        cluster.deliver()
+        cluster.sync()
+    assert not cluster["a"].membership.outgoing
+    cluster.take()
+    cluster.nodes["a"].sync()
+    cluster.nodes["a"].crash()
+    cluster.nodes["a"].start()
+    cluster.nodes["b"].crash()
+    cluster.advance(10 * cluster.settings.maximum_election)
+    assert cluster.leader() in ("d", "e")
+    assert voters(cluster, "d") == voters(cluster, "e") == "de"
+
+
+def _ends_joint(append: AppendEntries) -> bool:
+    written = [decode(entry.command) for entry in append.entries if entry.kind is EntryKind.CONFIGURATION]
+    return any(membership is not None and not membership.outgoing for membership in written)
+
+
 def test_a_removed_member_hears_of_it_and_stops() -> None:
+    """Until it hears that its removal is committed it may ask whether it is needed, and disturbs nobody."""
     cluster = led_by_a()
     cluster.change("a", Remove(cluster.nodes["c"].member))
     cluster.settle()
     assert voters(cluster, "c") == "ab"
     cluster.advance(5000)
-    assert cluster["c"].standing.role == "follower"
-    assert cluster["c"].elections["pre-vote-lost"] == 0
+    assert cluster.leaders == {Term(1): "a"}
     assert cluster["a"].membership.tombstones == (cluster.nodes["c"].member,)
+    cluster["a"].step(cluster.nodes["c"].hello, cluster.now)
+    (verdict,) = cluster["a"].take_output().greetings
+    assert isinstance(verdict, Refused)
+    cluster["c"].refused_by(cluster.nodes["a"].identity, verdict.refusal, cluster.now)
+    asked = cluster["c"].elections
+    cluster.advance(5000)
+    assert cluster["c"].standing.role == "follower"
+    assert cluster["c"].elections == asked
 
 
 def test_a_removed_incarnation_is_never_added_again() -> None:
