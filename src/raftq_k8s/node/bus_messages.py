@@ -6,7 +6,7 @@ of the four as a field of it.
 | event          | payload of the contract | rides on it                                                            |
 | -------------- | ----------------------- | ---------------------------------------------------------------------- |
 | `voteRequest`  | candidate, term         | `vote`: a request for a vote; `hello`: who asks to be listened to      |
-| `voteResponse` | voter, term, granted    | `vote`; `hello`: who answers a hello, with `refusal` where not granted |
+| `voteResponse` | voter, term, granted    | `vote`; `hello`: who answers a hello, with `judged` and `refusal`      |
 | `syncData`     | node, term, data        | `append`, whose entries are `data`; `forwarded`: a command's outcome;  |
 |                |                         | `handOver`: stand for election now; `readIndex`: the answer;           |
 |                |                         | `snapshot`: a piece of one; `join`: whether a process is a member      |
@@ -73,6 +73,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """The answer to a hello: one's own, and whether the other is listened to."""
 
     hello: Hello
+    judged: Identity
+    """The process that this is said of: under its name there may be another one by now."""
     refusal: Refusal | None
 
 
@@ -198,6 +200,7 @@ class _VoteResponse(_Envelope, frozen=True, kw_only=True):
     granted: bool
     vote: _VoteAnswered | None = None
     hello: _HelloPart | None = None
+    judged: _Sender | None = None
     refusal: Refusal | None = None
 
 
@@ -245,7 +248,7 @@ def _payload(
     sender: Identity, spoken: Spoken, term: Term, destination: RaftNode, timeout: Milliseconds
 ) -> tuple[RaftEvent, _Envelope]:
     me = sender.member
-    who = _Sender(sender.cluster, sender.incarnation, sender.generation, sender.boot)
+    who = _of_process(sender)
     match spoken:
         case VoteRequest(term=own, incarnation=incarnation, last_index=index, last_term=last, pre_vote=pre_vote):
             asked = _VoteAsked(incarnation, index, last, pre_vote, spoken.transfer)
@@ -266,7 +269,7 @@ def _payload(
                 granted=granted,
                 vote=_VoteAnswered(pre_vote, window_left),
             )
-        case Verdict(hello, refusal):
+        case Verdict(hello, judged, refusal):
             return RaftEvent.VOTE_RESPONSE, _VoteResponse(
                 destination=destination,
                 timeout=timeout,
@@ -275,6 +278,7 @@ def _payload(
                 voter=me,
                 granted=refusal is None,
                 hello=_of_hello(hello),
+                judged=_of_process(judged),
                 refusal=refusal,
             )
         case AppendEntries(term=own, entries=entries):
@@ -401,6 +405,10 @@ def _payload(
             )
 
 
+def _of_process(process: Identity) -> _Sender:
+    return _Sender(process.cluster, process.incarnation, process.generation, process.boot)
+
+
 def _of_hello(hello: Hello) -> _HelloPart:
     return _HelloPart(
         hello.protocol_min,
@@ -421,9 +429,8 @@ def decode(event: RaftEvent, message: object) -> tuple[Identity, MemberId, Spoke
         msgspec.msgpack.encode(payload)
     except (msgspec.ValidationError, ValueError, OverflowError, RecursionError) as error:
         raise BadMessage(f"not a message of {event}: {error}") from None
-    who, destination = payload.sender, payload.destination.id
-    name = _speaker(payload)
-    sender = Identity(who.cluster, name, who.incarnation, who.generation, who.boot)
+    destination = payload.destination.id
+    sender = _to_process(_speaker(payload), payload.sender)
     return sender, destination, _spoken(sender, destination, payload)
 
 
@@ -457,8 +464,8 @@ def _spoken(
             return Greeting(_to_hello(sender, hello))
         case _VoteResponse(vote=_VoteAnswered() as answered):
             return VoteResponse(name, me, term, payload.granted, answered.pre_vote, answered.window_left)
-        case _VoteResponse(hello=_HelloPart() as hello):
-            return Verdict(_to_hello(sender, hello), payload.refusal)
+        case _VoteResponse(hello=_HelloPart() as hello, judged=_Sender() as judged):
+            return Verdict(_to_hello(sender, hello), _to_process(me, judged), payload.refusal)
         case _SyncData(append=_AppendAsked() as append):
             first = append.previous_index + 1
             entries = tuple(
@@ -510,6 +517,10 @@ def _spoken(
             return SnapshotResponse(name, me, term, got.round, Index(got.index), got.offset, got.installed, got.window)
         case _:
             raise BadMessage(f"a message of {sender.member} that carries nothing known")
+
+
+def _to_process(name: MemberId, part: _Sender) -> Identity:
+    return Identity(part.cluster, name, part.incarnation, part.generation, part.boot)
 
 
 def _to_hello(sender: Identity, part: _HelloPart) -> Hello:

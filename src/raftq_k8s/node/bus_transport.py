@@ -4,7 +4,8 @@ dispatches.
 There are no connections here, so a greeting takes their place: this node says hello to everybody whom it knows of
 until it is answered, and again now and then while it hears nothing. A peer counts as connected while each listens to
 the other and it is heard; when it falls silent that is told as a lost connection, and the hellos begin again. Whether
-a process is listened to is not decided here.
+a process is listened to is not decided here. A verdict names the process that it is said of: a late one, of a former
+process under this node's name, must not fence the present one.
 """
 
 import asyncio
@@ -101,8 +102,10 @@ class BusTransport:
             case Greeting(hello):
                 self._meet(sender)
                 receiver.greet(hello).add_done_callback(partial(self._judged, sender, True))
-            case Verdict(hello, refusal):
-                self._heed_verdict(self._meet(sender), hello.identity, refusal)
+            case Verdict(hello, judged, refusal):
+                judge = self._meet(sender)
+                if judged.is_process(receiver.hello().identity):
+                    self._heed_verdict(judge, hello.identity, refusal)
                 receiver.greet(hello).add_done_callback(partial(self._judged, sender, False))
             case _:
                 peer = self._peers.get(sender.member)
@@ -132,7 +135,7 @@ class BusTransport:
         if self._receiver is None or peer is None or peer.accepted is None:
             return
         if peer.accepted.is_process(process):
-            self._say(peer, Verdict(self._receiver.hello(), refusal))
+            self._say(peer, Verdict(self._receiver.hello(), process, refusal))
             self._lost(peer)
 
     def announce(self) -> None:
@@ -202,7 +205,7 @@ class BusTransport:
             if asked:
                 peer.accepts_us = False  # what its earlier process thought of us is over
         if asked:
-            self._say(peer, Verdict(self._receiver.hello(), refusal))
+            self._say(peer, Verdict(self._receiver.hello(), sender, refusal))
             if refusal is None and not peer.accepts_us:
                 self._greet(peer)
 

@@ -29,6 +29,7 @@ from raftq_k8s.state.commands import Applied, NotAnObject, TooBig
 
 A, B = MemberId("a"), MemberId("b")
 SENDER = Identity(ClusterId("cluster"), A, Incarnation("volume"), Generation(3), BootId("boot"))
+JUDGED = Identity(None, B, Incarnation("theirs"), Generation(2), BootId("their boot"))
 BLANK = Identity(None, A, Incarnation("volume"), Generation(1), BootId("boot"))
 RECORD = BirthRecord(ClusterId("cluster"), (Member(A, Incarnation("volume")),), Term(1))
 MARK = SnapshotMark(Index(7), Term(2), Membership((Member(A, Incarnation("volume")),)), 9, 0xFFFFFFFF)
@@ -69,8 +70,12 @@ SPOKEN: list[tuple[Spoken, str, dict[str, Any]]] = [
     (Forwarded(A, B, 9, Unknown()), "syncData", {}),
     (Greeting(Hello(1, 1, SENDER, RECORD, "host:1")), "voteRequest", {"candidate": "a", "term": 5}),
     (Greeting(Hello(1, 2, SENDER, RECORD, "host:1", Term(7), B, Index(9))), "voteRequest", {}),
-    (Verdict(Hello(1, 1, SENDER, RECORD, ""), None), "voteResponse", {"voter": "a", "term": 5, "granted": True}),
-    (Verdict(Hello(1, 1, SENDER, None, ""), Refusal("kind", "why")), "voteResponse", {"granted": False}),
+    (
+        Verdict(Hello(1, 1, SENDER, RECORD, ""), JUDGED, None),
+        "voteResponse",
+        {"voter": "a", "term": 5, "granted": True},
+    ),
+    (Verdict(Hello(1, 1, SENDER, None, ""), JUDGED, Refusal("kind", "why")), "voteResponse", {"granted": False}),
 ]
 
 

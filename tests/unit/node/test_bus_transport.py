@@ -73,7 +73,7 @@ class Node:
 
     async def connect(self) -> "Node":
         self.transport.sighted(RaftNode(B, 1))
-        self.hears(Verdict(hello(identity(B)), None))
+        self.hears(Verdict(hello(identity(B)), identity(A), None))
         await until(lambda: self.transport.connected(B))
         self.said.clear()
         return self
@@ -88,7 +88,7 @@ def test_both_have_to_listen_before_they_are_connected() -> None:
         await until(lambda: any(event == RaftEvent.VOTE_RESPONSE for event, _ in node.said))
         assert [said.refusal for said in node.spoken() if isinstance(said, Verdict)] == [None]
         assert not node.transport.connected(B)  # it is listened to, but did not say that it listens
-        node.hears(Verdict(hello(identity(B)), None))
+        node.hears(Verdict(hello(identity(B)), identity(A), None))
         assert node.transport.connected(B)
         await node.transport.close()
 
@@ -100,7 +100,7 @@ def test_who_refuses_us_is_not_connected_and_its_reason_is_told_once() -> None:
         node = await Node().start()
         node.transport.sighted(RaftNode(B, 1))
         for _ in range(3):
-            node.hears(Verdict(hello(identity(B)), Refusal("older-process", "a younger process was seen")))
+            node.hears(Verdict(hello(identity(B)), identity(A), Refusal("older-process", "a younger process was seen")))
         await asyncio.sleep(1)
         assert not node.transport.connected(B)
         assert node.notes == ["b does not listen to this node: a younger process was seen"]
@@ -154,6 +154,38 @@ def test_another_process_of_a_peer_has_to_say_for_itself_that_it_listens() -> No
         node.hears(Greeting(hello(identity(B, "younger"))), identity(B, "younger"))
         await until(lambda: bool(node.said))
         assert not node.transport.connected(B)
+        await node.transport.close()
+
+    run(scenario())
+
+
+def test_59_a_late_verdict_on_a_former_process_of_this_node_does_not_fence_the_present_one() -> None:
+    """A greeting that was under way when this node restarted is refused after the restart, and rightly so."""
+
+    async def scenario() -> None:
+        node = await (await Node().start()).connect()
+        for kind in ("older-process", "removed", "rolled-back"):
+            node.hears(Verdict(hello(identity(B)), identity(A, "before"), Refusal(kind, "why")))
+        assert node.refused_by == []
+        assert node.transport.connected(B)
+        node.hears(Verdict(hello(identity(B)), identity(A), Refusal("removed", "why")))
+        assert node.refused_by == [(identity(B), Refusal("removed", "why"))]
+        await node.transport.close()
+
+    run(scenario())
+
+
+def test_a_verdict_names_the_process_that_it_is_said_of() -> None:
+    async def scenario() -> None:
+        node = await (await Node().start()).connect()
+        node.verdict = Refusal("older-process", "why")
+        node.hears(Greeting(hello(identity(B, "before"))), identity(B, "before"))
+        await until(lambda: bool(node.said))
+        (refused,) = node.spoken()
+        assert refused == Verdict(node.hello(), identity(B, "before"), node.verdict)
+        node.transport.dismiss(identity(B), Refusal("removed", "why"))
+        (dismissed,) = node.spoken()
+        assert dismissed == Verdict(node.hello(), identity(B), Refusal("removed", "why"))
         await node.transport.close()
 
     run(scenario())

@@ -158,7 +158,9 @@ def test_a_snapshot_is_a_state_or_damaged(data: bytes, piece: int) -> None:
 
 
 def on_the_bus() -> list[tuple[RaftEvent, dict[str, object]]]:
-    spoken = (*MESSAGES, Greeting(HELLO), Verdict(HELLO, None), Verdict(HELLO, Refusal("kind", "reason")))
+    judged = msgspec.structs.replace(IDENTITY, member=B)
+    verdicts = (Verdict(HELLO, judged, None), Verdict(HELLO, judged, Refusal("kind", "reason")))
+    spoken = (*MESSAGES, Greeting(HELLO), *verdicts)
     return [bus_messages.encode(IDENTITY, each, Term(1), RaftNode(B, 1), 100.0) for each in spoken]  # type: ignore[arg-type]
 
 
