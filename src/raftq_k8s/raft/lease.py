@@ -9,7 +9,9 @@ be alike, and a tenth of the window is given away for that.
 Each voter promises until a time of its own, and any majority that elects a rival shares a voter with any majority that
 promised. So the leader is safe until the latest time that a majority promised (`quorum.promised_until`). This is never
 earlier than "send time of the last round that a quorum acknowledged, plus the smallest window of that quorum", and
-needs no search for it.
+needs no search for it. The leader is one of its quorum, and answers for its own window, too: by no promise of others
+does it lead for longer than another process of its own member would refuse after a start. For there may be one, on its
+volume, while it stands still itself.
 
 When that time, `quorum_until`, is over, the leader steps down: nobody leads or labels again in that term (check-quorum,
 dissertation §6.2). `lease_until`, for reads from the leader alone (§6.4.1), is empty until a quorum acknowledged a
@@ -62,8 +64,9 @@ def begin_round(core: Core, leader: Leader, now: Instant) -> None:
         leader.rounds.popleft()
 
 
-def acknowledged(leader: Leader, peer: MemberId, round_: int, window: Milliseconds) -> None:
+def acknowledged(core: Core, leader: Leader, peer: MemberId, round_: int, window: Milliseconds) -> None:
     """The peer heard that round, and refuses votes for its window since then."""
+    window = min(window, core.settings.window)
     leader.heard[peer] = max(leader.heard.get(peer, 0), round_)
     position = round_ - leader.rounds[0][0]
     if position >= 0:

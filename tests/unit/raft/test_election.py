@@ -517,6 +517,20 @@ def test_65_the_lease_follows_the_windows_that_acknowledgements_carry() -> None:
     assert lease <= cluster.now + 0.9 * 200
 
 
+def test_65_a_leader_answers_for_its_own_window_too() -> None:
+    """Or another process on its volume could be elected before the lease ends: after a start it refuses for its own
+    window only."""
+    cluster = Cluster("a", "b", "c", settings=Settings(minimum_election=400))
+    cluster.nodes["a"].crash()
+    cluster.nodes["a"].settings = Settings(minimum_election=200)
+    cluster.nodes["a"].start()
+    cluster.elect("a")
+    lease, quorum = cluster["a"].lease_until, cluster["a"].quorum_until
+    assert lease is not None
+    assert quorum is not None
+    assert lease <= quorum <= cluster.now + 200
+
+
 def test_67_observed_term() -> None:
     cluster = Cluster("a", "b", "c")
     cluster.elect("a")
