@@ -41,6 +41,13 @@ def test_a_fault_that_does_not_exist_is_said(capsys: pytest.CaptureFixture[str])
     assert "earthquake" in capsys.readouterr().err
 
 
+def test_a_script_runs_on_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", "--faults", "crash,twin"]) == 2
+    assert "on their own" in capsys.readouterr().err
+    assert run(["simulate", "--faults", "twin", "--seeds", "1", "--seed", "2", "--seconds", "8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["faults"]["twin"] == 1
+
+
 def test_a_file_that_is_no_story_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "story.json").write_text("{}")
     assert run(["simulate", "--replay", str(tmp_path / "story.json")]) == 2

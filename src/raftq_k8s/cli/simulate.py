@@ -19,7 +19,7 @@ from raftq_k8s.cli.replay import is_trace
 from raftq_k8s.cli.replay import replay as replay_trace
 from raftq_k8s.sim.campaign import Caught, Story, Summary, hunt, run_seeds, story_of
 from raftq_k8s.sim.cluster import Result, run
-from raftq_k8s.sim.faults import KINDS, told
+from raftq_k8s.sim.faults import KINDS, SCRIPTED, told
 from raftq_k8s.sim.mutations import MUTATIONS
 
 _STORIES = 3
@@ -34,9 +34,11 @@ class BadFaults(Exception):
 def kinds_of(names: str) -> tuple[str, ...]:
     """The kinds that a comma-separated list names; all for an empty one. Raises `BadFaults`."""
     kinds = tuple(name.strip() for name in names.split(",") if name.strip())
-    unknown = [kind for kind in kinds if kind not in KINDS]
+    unknown = [kind for kind in kinds if kind not in {**KINDS, **SCRIPTED}]
     if unknown:
-        raise BadFaults(f"no such fault: {', '.join(unknown)}; there are {', '.join(KINDS)}")
+        raise BadFaults(f"no such fault: {', '.join(unknown)}; there are {', '.join([*KINDS, *SCRIPTED])}")
+    if len({kind in SCRIPTED for kind in kinds}) > 1:
+        raise BadFaults(f"{' and '.join(SCRIPTED)} are scripts, which run on their own: name no other faults with them")
     return kinds or tuple(KINDS)
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from raftq_k8s.raft.types import Milliseconds
 from raftq_k8s.sim.cluster import Found, Result, run
-from raftq_k8s.sim.faults import Plan, swarm
+from raftq_k8s.sim.faults import Plan, plan_of
 from raftq_k8s.sim.mutations import MUTATIONS, mutated
 from raftq_k8s.sim.shrink import shrunk
 
@@ -87,7 +87,7 @@ def hunt(names: Sequence[str], base: int, seeds: int = MUTATION_SEEDS) -> Iterat
 
 def story_of(result: Result, kinds: tuple[str, ...], seconds: float) -> Story:
     assert result.violation is not None
-    plan, smallest = shrunk(swarm(result.seed, kinds, seconds * 1000.0), result.violation)
+    plan, smallest = shrunk(plan_of(result.seed, kinds, seconds * 1000.0), result.violation)
     return Story(result.violation, smallest, plan)
 
 
@@ -96,7 +96,7 @@ def _processes() -> ProcessPoolExecutor:
 
 
 def _run_seed(seed: int, kinds: tuple[str, ...], seconds: float) -> Result:
-    return run(swarm(seed, kinds, seconds * 1000.0))
+    return run(plan_of(seed, kinds, seconds * 1000.0))
 
 
 def _hunt_one(name: str, base: int, seeds: int) -> Caught:

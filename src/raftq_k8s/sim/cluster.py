@@ -5,6 +5,7 @@ import msgspec
 from raftq_k8s.raft.birth import BirthRule, lowest
 from raftq_k8s.raft.membership import BirthRecord, Member, ReplaceVoters
 from raftq_k8s.raft.types import ClusterId, MemberId, Milliseconds, Term
+from raftq_k8s.sim import scripted
 from raftq_k8s.sim.clients import Client, Clients
 from raftq_k8s.sim.dice import Dice
 from raftq_k8s.sim.events import Events
@@ -60,28 +61,14 @@ class Cluster:
         self.invariants = Invariants(self.events)
         names = tuple(MemberId(f"n{number}") for number in range(len(plan.settings)))
         founders = names[: plan.founders]
-        self.machines = [
-            Machine(
-                name,
-                number,
-                plan.settings[number],
-                plan.snapshots,
-                lowest(founders) if number < plan.founders else BirthRule(founders, None),
-                self.events,
-                self.network,
-                self.invariants,
-                Dice(plan.seed, 100 + number),
-            )
-            for number, name in enumerate(names)
-        ]
+        self._founding = lowest(founders), BirthRule(founders, None)
+        self.machines = [self._machine(name, number) for number, name in enumerate(names)]
         self.invariants.logs.machines = {machine.name: machine for machine in self.machines}
         self.clients = Clients(self.events, self.invariants, self.machines, plan.keys)
         self._healed = False
         for machine in self.machines:
             machine.wanted = machine.number < plan.founders
-            machine.clients = self.clients
-            machine.disk.usual = plan.disk
-            self.network.add(machine)
+            self._connect(machine)
         if plan.born:
             record = BirthRecord(
                 ClusterId("simulated"),
@@ -90,6 +77,35 @@ class Cluster:
             )
             for machine in self.machines[: plan.founders]:
                 machine.disk.contents.birth = record
+
+    def _machine(self, name: MemberId, number: int) -> Machine:
+        plan = self.plan
+        return Machine(
+            name,
+            number,
+            plan.settings[number],
+            plan.snapshots,
+            self._founding[number >= plan.founders],
+            self.events,
+            self.network,
+            self.invariants,
+            Dice(plan.seed, 100 + number),
+        )
+
+    def _connect(self, machine: Machine) -> None:
+        machine.clients = self.clients
+        machine.disk.usual = self.plan.disk
+        self.network.add(machine)
+
+    def take_over(self, first: Machine) -> Machine:
+        """Another process of that member, elsewhere, with its volume as it is now: from here on the member is that."""
+        second = self._machine(first.name, first.number)
+        second.host = MemberId(f"{first.name}-again")
+        second.become(first)
+        self.machines[first.number] = second
+        self.invariants.logs.machines[second.name] = second
+        self._connect(second)
+        return second
 
     def run(self) -> Result:
         violation = None
@@ -195,6 +211,8 @@ class Cluster:
                         each.hand_over()
                     elif each.leads:
                         each.transfer(machine.name)
+            case "rolled-back" | "twin":
+                scripted.strike(self, fault)
             case _:
                 pass
 
@@ -311,8 +329,8 @@ class Cluster:
             raise Violation(STATE_MACHINE_SAFETY, "states differ though all has been applied everywhere")
 
     def _all_are_connected(self) -> bool:
-        names = [machine.name for machine in self._members]
-        return all(self.network.connected(one, other) for one in names for other in names if one != other)
+        members = self._members
+        return all(self.network.connected(one.host, other.name) for one in members for other in members if one != other)
 
     def _somebody_serves(self) -> bool:
         return any(machine.up and machine.driver.standing.established for machine in self.machines)

@@ -41,8 +41,9 @@ class Disk:
         self.corrupt = False
         self.wiped = 0
         self.contents = Contents(member, self.incarnation)
-        self._lost: dict[Incarnation, Contents] = {}
-        """What earlier volumes of this member held."""
+        self.is_old_copy = False
+        self._lost: dict[Incarnation, list[Contents]] = {}
+        """What earlier volumes of this member held, and what one held of which an old copy took the place."""
         self._events, self._dice, self._owner = events, dice, owner
         self._life = 0
         self._sync = 0
@@ -60,8 +61,8 @@ class Disk:
 
     def holds(self, entry: Entry, incarnation: Incarnation) -> bool:
         """Whether the volume of that incarnation does, or did when it was lost: it did acknowledge that."""
-        contents = self.contents if incarnation == self.incarnation else self._lost.get(incarnation)
-        return contents is not None and _holds(contents, entry)
+        volumes = [*self._lost.get(incarnation, ()), *([self.contents] if incarnation == self.incarnation else ())]
+        return any(_holds(contents, entry) for contents in volumes)
 
     def open(self, life: int) -> Restored:
         if self.corrupt:
@@ -95,9 +96,16 @@ class Disk:
         self._life = 0
 
     def wipe(self) -> None:
-        self._lost[self.incarnation] = self.contents
+        self._lost.setdefault(self.incarnation, []).append(self.contents)
+        self.is_old_copy = False
         self.wiped += 1
         self.contents = Contents(self.member, self.incarnation)
+
+    def roll_back(self, copy: Contents) -> None:
+        """An old copy of the volume takes its place, under the same incarnation."""
+        self._lost.setdefault(self.incarnation, []).append(self.contents)
+        self.contents = copy
+        self.is_old_copy = True
 
     def _begin(self) -> None:
         self._syncing = len(self._under_way)

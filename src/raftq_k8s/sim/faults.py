@@ -71,6 +71,12 @@ KINDS = {
     "replace-voters": "these and no others are to vote, by one joint change",
 }
 
+SCRIPTED = {
+    "rolled-back": "an old copy takes the place of a volume; first it reaches a peer that knows better",
+    "twin": "a second process starts on a volume; the first one, when it wakes, reaches a peer that met the second",
+}
+"""Told in `scripted.py`: one member at a time, and never part of a swarm."""
+
 _USUAL_PER_MINUTE = {
     "wipe": 4.0,
     "corrupt": 1.0,
@@ -133,6 +139,31 @@ def _together(faults: list[Fault], dice: Dice) -> list[Fault]:
     return [
         msgspec.structs.replace(fault, at=fault.at // 2000.0 * 2000.0 + dice.between(0.0, 250.0)) for fault in faults
     ]
+
+
+def scripted(seed: int, kind: str, lasts: Milliseconds = 20_000.0) -> Plan:
+    """A script, amid faults that end no process and no majority."""
+    dice = Dice(seed, 8)
+    plan = swarm(seed, ("pause", "transfer", "lossy", "slow-network", "break"), lasts, often=0.5)
+    size = dice.one_of((3, 3, 5))
+    node = dice.below(size)
+    told = Fault(kind, dice.between(500.0, 4000.0), dice.between(200.0, 6000.0), node, amount=dice.between(0.0, 2000.0))
+    others = [fault for fault in plan.faults if fault.node < size and not any(other >= size for other in fault.others)]
+    return msgspec.structs.replace(
+        plan,
+        settings=(plan.settings * 5)[:size],
+        founders=size,
+        born=True,
+        clients=max(1, plan.clients),
+        faults=tuple(sorted([*others, told], key=lambda fault: fault.at)),
+    )
+
+
+def plan_of(seed: int, kinds: tuple[str, ...], lasts: Milliseconds) -> Plan:
+    """A swarm of those kinds; or, where they are scripted ones, one of them."""
+    if all(kind in SCRIPTED for kind in kinds):
+        return scripted(seed, kinds[seed % len(kinds)], lasts)
+    return swarm(seed, kinds, lasts)
 
 
 def calm(seed: int, size: int = 3, clients: int = 0, sessions: int = 0, lasts: Milliseconds = 60_000.0) -> Plan:

@@ -72,7 +72,7 @@ class Invariants:
         machine.seen.term, machine.seen.vote = machine.disk.hard_state.term, machine.disk.hard_state.vote
         self.logs.started(machine)
         core = machine.core
-        if core is not None and core.refuse_until < machine.seen.promised_until:
+        if core is not None and core.refuse_until < machine.seen.promised_until and not machine.disk.is_old_copy:
             left = machine.seen.promised_until - max(machine.clock, core.refuse_until)
             if left > 0:
                 raise Violation(ONE_LEASE_HOLDER, f"{machine.name} starts and forgets a promise of {left:.1f} ms more")

@@ -8,6 +8,7 @@ is looked at before the time is, and some after.
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from raftq_k8s.node.actions import Actions, Load, Loaded, Written
@@ -54,7 +55,8 @@ class Machine:
         invariants: Invariants,
         dice: Dice,
     ) -> None:
-        self.name = name
+        self.name = self.host = name
+        """`host`: where it runs; two processes of one member run on different ones."""
         self.number = number
         self.settings, self.snapshots = settings, snapshots
         self.disk = Disk(name, events, dice, self)
@@ -128,7 +130,7 @@ class Machine:
         self._turn()
 
     def _is_connected(self, peer: MemberId) -> bool:
-        return self._network.connected(self.name, peer)
+        return self._network.connected(self.host, peer)
 
     def lose_volume(self, silently: bool) -> None:
         """Its machine is replaced by one with an empty disk."""
@@ -136,6 +138,13 @@ class Machine:
         self.disk.wipe()
         self.seen.start_promising_anew()
         self.departing = False
+
+    def become(self, first: "Machine") -> None:
+        """Whoever starts here finds the volume of that machine, as it is now, and owes what was promised there."""
+        self.disk.contents = deepcopy(first.disk.contents)
+        self.disk.wiped = first.disk.wiped
+        self.seen.promised_until = self.clock + (first.seen.promised_until - first.clock)
+        self._lives = 1000 * (first._lives + 1)
 
     def crash(self, silently: bool) -> None:
         if not self.up:

@@ -73,15 +73,15 @@ class Network:
         self._cuts = 0
 
     def add(self, machine: "Machine") -> None:
-        self._machines[machine.name] = machine
-        self._ends[machine.name] = []
+        self._machines[machine.host] = machine
+        self._ends[machine.host] = []
 
     # ------------------------------------------------------------------------------------------------------- connecting
 
     def started(self, machine: "Machine") -> None:
-        for peer in self._machines:
-            if peer != machine.name:
-                self._want(machine.name, peer, FIRST_DIAL)
+        for host, other in self._machines.items():
+            if other.name != machine.name:
+                self._want(machine.host, host, FIRST_DIAL)
 
     def _want(self, one: MemberId, other: MemberId, delay: tuple[Milliseconds, Milliseconds]) -> None:
         pair = (one, other) if one < other else (other, one)
@@ -94,8 +94,8 @@ class Network:
         one, other = (self._machines[name] for name in pair)
         if not (one.up and other.up):
             return  # whoever starts dials again
-        route = self._routes.get(pair)
-        if route is not None and self._routes.get((pair[1], pair[0])) is route.peer:
+        route = self._routes.get((one.host, other.name))
+        if route is not None and self._routes.get((other.host, one.name)) is route.peer:
             return
         if one.frozen or other.frozen or self._is_cut(*pair) or self._is_cut(pair[1], pair[0]):
             self._want(*pair, REDIAL)
@@ -103,7 +103,7 @@ class Network:
         near, far = End(one), End(other)
         near.peer, far.peer = far, near
         for end in (near, far):
-            self._ends[end.machine.name].append(end)
+            self._ends[end.machine.host].append(end)
         for end in (near, far):
             self._transmit(end, end.machine.driver.hello())
         self._events.after(1500.0, self._give_up_greeting, near)
@@ -114,11 +114,11 @@ class Network:
 
     def announce(self, machine: "Machine") -> None:
         hello = machine.driver.hello()
-        for end in list(self._ends[machine.name]):
+        for end in list(self._ends[machine.host]):
             self._transmit(end, hello)
 
     def verdict(self, machine: "Machine", verdict: Accepted | Refused) -> None:
-        for end in list(self._ends[machine.name]):
+        for end in list(self._ends[machine.host]):
             match verdict:
                 case Accepted(identity) if end.process == identity and not end.accepted:
                     self._accept(end)
@@ -130,13 +130,13 @@ class Network:
                     pass
 
     def _turned_away(self, end: End, by: Identity, refusal: Refusal) -> None:
-        if end.open and end.life == end.machine.life and not self._is_cut(by.member, end.machine.name):
+        if end.open and end.life == end.machine.life and not self._is_cut(end.peer.machine.host, end.machine.host):
             end.machine.refused(by, refusal)
         self._gone(end, REFUSED_REDIAL)
 
     def _accept(self, end: End) -> None:
         end.accepted = True
-        key = (end.machine.name, end.peer.machine.name)
+        key = (end.machine.host, end.peer.machine.name)
         earlier = self._routes.get(key)
         self._routes[key] = end
         if earlier is not None and earlier is not end:
@@ -152,7 +152,7 @@ class Network:
         return (one, other) in self._routes
 
     def send(self, machine: "Machine", destination: MemberId, messages: Sequence[Wire]) -> None:
-        end = self._routes.get((machine.name, destination))
+        end = self._routes.get((machine.host, destination))
         if end is None:
             return
         if self._stream:
@@ -168,7 +168,7 @@ class Network:
 
     def _transmit(self, end: End, frame: Sequence[Wire] | Hello) -> None:
         weather = self.weather
-        if weather.cut and self._is_cut(end.machine.name, end.peer.machine.name):
+        if weather.cut and self._is_cut(end.machine.host, end.peer.machine.host):
             if self._stream or isinstance(frame, Hello):
                 end.stalled.append(frame)
             return
@@ -202,8 +202,8 @@ class Network:
             return
         end.open = False
         end.stalled.clear()
-        self._ends[end.machine.name].remove(end)
-        key = (end.machine.name, end.peer.machine.name)
+        self._ends[end.machine.host].remove(end)
+        key = (end.machine.host, end.peer.machine.name)
         if self._routes.get(key) is end:
             del self._routes[key]
 
@@ -211,11 +211,11 @@ class Network:
         """This side notices that the connection is dead."""
         peer = end.peer.machine.name
         if end.open:
-            was_route = self._routes.get((end.machine.name, peer)) is end
+            was_route = self._routes.get((end.machine.host, peer)) is end
             self._close(end)
             if was_route:
                 end.machine.lost(peer)
-        self._want(end.machine.name, peer, redial)
+        self._want(end.machine.host, end.peer.machine.host, redial)
 
     def _break(self, end: End) -> None:
         for side in (end, end.peer):
@@ -224,15 +224,14 @@ class Network:
     def break_between(self, one: MemberId, other: MemberId) -> None:
         """The connection dies, and both sides hear of it."""
         for end in list(self._ends[one]):
-            if end.peer.machine.name == other:
+            if end.peer.machine.host == other:
                 self._break(end)
 
     def died(self, machine: "Machine", silently: bool) -> None:
         """A process ends. Its peers hear of that at once if its machine still runs and reaches them."""
-        for end in list(self._ends[machine.name]):
+        for end in list(self._ends[machine.host]):
             self._close(end)
-            peer = end.peer.machine.name
-            silent = silently or self._is_cut(machine.name, peer)
+            silent = silently or self._is_cut(machine.host, end.peer.machine.host)
             delay = self._dice.between(*SILENCE) if silent else self._latency()
             self._events.after(delay, self._gone, end.peer, REDIAL)
 
@@ -241,7 +240,7 @@ class Network:
 
     def _frozen_for_long(self, machine: "Machine", nap: int) -> None:
         if machine.frozen and machine.naps == nap:
-            for end in list(self._ends[machine.name]):
+            for end in list(self._ends[machine.host]):
                 self._gone(end.peer, REDIAL)
                 self._gone(end, REDIAL)
 
@@ -261,7 +260,7 @@ class Network:
         if not self._is_cut(*direction):
             return
         for end in list(self._ends[direction[0]]):
-            if end.peer.machine.name == direction[1]:
+            if end.peer.machine.host == direction[1]:
                 self._gone(end, REDIAL)
                 self._gone(end.peer, REDIAL)
 
@@ -277,7 +276,7 @@ class Network:
     def _send_again(self, direction: tuple[MemberId, MemberId]) -> None:
         delay = self._dice.between(*RETRANSMIT)
         for end in self._ends[direction[0]]:
-            if end.peer.machine.name == direction[1]:
+            if end.peer.machine.host == direction[1]:
                 stalled, end.stalled = end.stalled, []
                 end.arrives_after = max(end.arrives_after, self._events.now + delay)
                 for frame in stalled:
