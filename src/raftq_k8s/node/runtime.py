@@ -30,10 +30,14 @@ from raftq_k8s.node.submissions import Submission, Token
 from raftq_k8s.node.transport import Transport, Wire
 from raftq_k8s.raft.membership import Hello, Identity, Refusal
 from raftq_k8s.raft.output import Accepted, ChunkWanted, EntriesWanted, Standing
-from raftq_k8s.raft.types import Instant, MemberId, Term
+from raftq_k8s.raft.types import Instant, MemberId, Milliseconds, Term
 from raftq_k8s.state import commands
 from raftq_k8s.state.commands import DocumentResult, SessionClosed, SessionOpened
 from raftq_k8s.storage.volume import Volume
+
+LONGEST_TURN: Milliseconds = 10.0
+"""Then whatever else the loop has to do comes first, and what happened meanwhile is looked at: a long log that is
+applied after a start makes nobody miss a heartbeat."""
 
 Clock: TypeAlias = Callable[[], Instant]
 Answer: TypeAlias = DocumentResult | SessionOpened | SessionClosed
@@ -220,8 +224,12 @@ class Runtime:
             return
         try:
             self._look()
+            until = self._clock() + LONGEST_TURN
             while not self._stopped and (actions := self._driver.next_actions(self._clock())) is not None:
                 self._carry_out(actions)
+                if self._clock() >= until:
+                    self._schedule_turn()  # and go on there: much was committed at once
+                    break
         except Exception as error:  # nothing is known of the state any more: the process has to end
             _log.exception("the node cannot go on")
             self._fail(error)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from raftq_k8s.raft.configuration import Configuration, Configurations, of
-from raftq_k8s.raft.log import Log
+from raftq_k8s.raft.log import TRIM_STEP, Log
 from raftq_k8s.raft.membership import Identity, Member, Refusal
 from raftq_k8s.raft.messages import Entry, Message, ReadIndexResponse, SnapshotMark, VoteResponse
 from raftq_k8s.raft.output import NO_OUTPUT, Accepted, ChunkWanted, EntriesWanted, Output, Refused, Standing, Wanted
@@ -45,6 +45,10 @@ HELD_LIMIT = 4096
 
 LOADED_BYTES = 1 << 17
 """Of entries that this node loads to apply them, at a time. They do not travel, so no bound of messages is theirs."""
+
+APPLIED_AT_ONCE = TRIM_STEP
+"""So many entries at the most go with one output: whoever applies them looks up in between, and what was applied is let
+go as fast as it is applied."""
 
 COMPACTION_STEP = 1 << 14
 """So many entries are removed by one write, so that no other write waits long for it."""
@@ -472,7 +476,7 @@ class Core:
         if first > self.commit or self.applied < self._restoring:
             return ()
         if first >= self.log.oldest:
-            committed = self.log.between(first, self.commit)
+            committed = self.log.between(first, min(self.commit, Index(self.handed_to_apply + APPLIED_AT_ONCE)))
         elif self._loaded and self._loaded[0].index == first:
             committed, self._loaded = self._loaded, ()
         else:

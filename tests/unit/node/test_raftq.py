@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import Future
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from raftq_k8s.node.errors import (
     TooLarge,
     UnknownEvent,
 )
+from raftq_k8s.raft.core import APPLIED_AT_ONCE
 from raftq_k8s.raft.persistence import Restored, Write
 from raftq_k8s.raft.types import MemberId, Term
 from raftq_k8s.state.commands import Applied, Put
@@ -243,6 +245,28 @@ def test_many_submitted_in_one_turn_are_one_write() -> None:
         results = await asyncio.gather(*(raft.submit(Put(f"k{n}", b"1"), 5) for n in range(100)))
         assert all(isinstance(result, Applied) for result in results)
         assert [len(write.entries) for write in writes] == [100]
+        await raft.destroy()
+
+    run(scenario())
+
+
+def test_others_have_their_turn_while_much_is_applied() -> None:
+    """On a slow machine: whenever it is asked, 4 ms have passed."""
+
+    async def scenario() -> None:
+        asked = count()
+        raft = Raftq(
+            RaftqOptions(bootstrap=True),
+            volume=MemoryVolume(MemberId("a")),
+            clock=lambda: clock() + 4.0 * next(asked),
+        )
+        await leading(raft)
+        written = asyncio.gather(*(raft.submit(Put(f"k{n}", b"1"), 60) for n in range(4 * APPLIED_AT_ONCE)))
+        seen = set()
+        while not written.done():
+            seen.add(raft.document.applied_index)
+            await asyncio.sleep(0)
+        assert len(seen) > 2, "before, after, and in between"
         await raft.destroy()
 
     run(scenario())

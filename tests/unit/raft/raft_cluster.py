@@ -162,7 +162,7 @@ class Node:
             self.applied.append(entry)
         if self.applied:
             self.consensus.applied(self.applied[-1].index)
-        if output.install is not None:
+        if output.install is not None or output.committed:
             self.collect()
 
     def install(self, mark: SnapshotMark) -> None:

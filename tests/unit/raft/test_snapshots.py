@@ -5,7 +5,7 @@ from zlib import crc32
 import pytest
 from raft_cluster import Cluster, Node
 
-from raftq_k8s.raft.core import COMPACTION_STEP
+from raftq_k8s.raft.core import APPLIED_AT_ONCE, COMPACTION_STEP
 from raftq_k8s.raft.log import ENTRY_BYTES
 from raftq_k8s.raft.membership import AddLearner
 from raftq_k8s.raft.messages import (
@@ -746,6 +746,22 @@ def test_41_bytes_in_flight_are_bounded() -> None:
     assert 1000 - 100 - ENTRY_BYTES < size <= 1000 + 100 + ENTRY_BYTES
     cluster.advance(500)
     assert cluster["b"].commit_index == cluster["a"].last_index
+
+
+def test_41_what_is_applied_is_let_go_as_fast_however_much_is_committed_at_once() -> None:
+    core = Cluster("a", settings=Settings(tail_bytes=0)).elect("a")
+    at_once = []
+    for _ in range(5):
+        core.propose([b"x"] * 5 * APPLIED_AT_ONCE, 0)
+        receipt = core.take_output().receipt
+        assert receipt is not None
+        core.persisted(receipt, 0)
+        while committed := core.take_output().committed:
+            at_once.append(len(committed))
+            core.applied(committed[-1].index)
+    assert max(at_once) == APPLIED_AT_ONCE
+    assert core.applied_index == core.last_index
+    assert core.last_index - core._core.log.oldest < 10 * APPLIED_AT_ONCE
 
 
 def test_41_a_command_larger_than_all_bounds_travels_alone() -> None:
