@@ -78,6 +78,8 @@ class Submissions:
         """Of each peer's process, the highest ticket that is not remembered any more."""
         self._arrived: deque[tuple[Asked, bytes]] = deque()
         self._proposed: dict[Index, tuple[_Proposal, ...]] = {}
+        """Those that somebody waits for: what a deposed leader proposed may stand beyond the end of every log."""
+        self._place_of: dict[Origin, Index] = {}
         self._forwarded: dict[int, _Travelling] = {}
         self._ticket_of: dict[Token, int] = {}
 
@@ -151,6 +153,7 @@ class Submissions:
             index = Index(first + offset)
             earlier = self._proposed.get(index, ())
             self._proposed[index] = (*earlier, _Proposal(term, origin))
+            self._place_of[origin] = index
 
     def forward_all(self, leader: MemberId) -> list[Forward]:
         """What this node's own callers wait with, on its way to the leader."""
@@ -172,18 +175,32 @@ class Submissions:
 
     def committed(self, index: Index, term: Term, result: Outcome | None) -> None:
         """The entry at `index` is committed and applied; `result` is `None` where it carried no command."""
-        proposals = self._proposed.pop(index, None)
-        if proposals is None:
-            return
-        for proposal in proposals:
+        for proposal in self._decided(index):
             outcome = result if result is not None and proposal.term == term else Refused("not-leader")
             self.resolve(proposal.origin, outcome)
 
     def covered(self, index: Index) -> None:
         """A leader's snapshot takes the place of the log up to `index`: it does not say what became of proposals."""
         for proposed in [proposed for proposed in self._proposed if proposed <= index]:
-            for proposal in self._proposed.pop(proposed):
+            for proposal in self._decided(proposed):
                 self.resolve(proposal.origin, Unknown())
+
+    def _decided(self, index: Index) -> tuple[_Proposal, ...]:
+        proposals = self._proposed.pop(index, ())
+        for proposal in proposals:
+            del self._place_of[proposal.origin]
+        return proposals
+
+    def _forget_proposal(self, origin: Origin) -> None:
+        """Nobody waits for it any more, if it is one."""
+        index = self._place_of.pop(origin, None)
+        if index is None:
+            return
+        others = tuple(proposal for proposal in self._proposed[index] if proposal.origin != origin)
+        if others:
+            self._proposed[index] = others
+        else:
+            del self._proposed[index]
 
     def answered(self, answer: Forwarded) -> bool:
         """The leader answers. Returns whether the command is back with us, because that node does not lead."""
@@ -204,7 +221,9 @@ class Submissions:
         self._forgotten.pop(peer, None)
 
     def lost(self, peer: MemberId) -> None:
-        """What was on its way to that peer may have arrived, or not."""
+        """What was on its way to that peer may have arrived, or not; and so says the peer of what it asked of us."""
+        for asked in [origin for origin in self._place_of if isinstance(origin, Asked) and origin.peer == peer]:
+            self._forget_proposal(asked)
         gone = [ticket for ticket, travelling in self._forwarded.items() if travelling.leader == peer]
         for ticket in gone:
             self.resolve(self._arrive(ticket).token, Unknown())
@@ -225,6 +244,7 @@ class Submissions:
         ticket = self._ticket_of.get(token)
         if ticket is not None:
             self._arrive(ticket)
+        self._forget_proposal(token)
         nobody_asked = self._waiting.pop(token, None) is not None
         self.resolve(token, Refused("no-leader") if nobody_asked else Unknown())
 

@@ -205,6 +205,30 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(applied) == limit
 
 
+def test_what_a_deposed_leader_proposed_takes_no_room_when_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands beyond the end of the new leader's log, and perhaps that will never reach so far."""
+    limit = 50
+    monkeypatch.setattr(submissions, "UNDECIDED_LIMIT", limit)
+    cluster = DriverCluster(*ABC)
+    old = cluster.elect()
+    follower, _ = cluster.others(old)
+    cluster.cut.add(old)
+    for ticket in range(limit // 2):
+        forward = Forward(cluster[follower].name, cluster[old].name, ticket, RED)
+        cluster[old].driver.receive(cluster[follower].driver.identity, [forward], cluster.now)
+    given_up = cluster.submit(old, *[RED] * (limit // 2), patience=300)
+    cluster.elect()
+    cluster.advance(2_000)
+    assert cluster[old].resolved[given_up] == Unknown()
+    cluster[old].driver.lost(cluster[follower].name, cluster.now)
+    cluster.cut.clear()
+    cluster.greet(follower, old)
+    cluster.advance(400)
+    token = cluster.submit(old, *[RED] * limit)
+    cluster.advance(400)
+    assert isinstance(cluster[old].resolved[token], Applied)
+
+
 def test_the_bytes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submissions, "OPEN_BYTES_LIMIT", 3 * len(RED))
     cluster = DriverCluster(*ABC)
