@@ -111,7 +111,7 @@ class Invariants:
             if type(role) is Leader:
                 self._elected(machine, core, seen)
             elif type(role) is not Follower:
-                self.memberships.stands(machine, core.term)
+                self.memberships.stands(machine, core.term, core.commit)
         if type(role) is Leader:
             self._led(machine, core, role, seen)
 

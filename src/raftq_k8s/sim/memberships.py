@@ -144,6 +144,8 @@ class Memberships:
         self._removed |= set(before.members) - set(after.members)
         if back := set(after.members) & self._removed:
             raise Violation(MEMBERSHIP_SAFETY, f"at {entry.index} come back, and were removed before: {back}")
+        if forgotten := self._removed - set(after.tombstones):
+            raise Violation(MEMBERSHIP_SAFETY, f"at {entry.index} it is forgotten that these were removed: {forgotten}")
         self.committed.append((entry.index, after))
 
     def at(self, index: Index) -> Membership:
@@ -165,14 +167,17 @@ class Memberships:
         if not is_quorum(membership, voted):
             raise Violation(MEMBERSHIP_SAFETY, f"{machine.name} leads {term} without the votes of {membership}")
 
-    def stands(self, machine: "Machine", term: Term) -> None:
-        membership = in_force(machine)
-        if member(machine) not in (*membership.voters, *membership.outgoing):
-            raise Violation(MEMBERSHIP_SAFETY, f"{machine.name} stands for election in {term} and is no voter")
+    def stands(self, machine: "Machine", term: Term, commit: Index) -> None:
+        """Whoever votes, or did before a removal that it does not know to be committed: without it nobody might be
+        elected (dissertation §4.2.2)."""
+        for index, membership in reversed(machine.seen.configurations):
+            if member(machine) in (*membership.voters, *membership.outgoing):
+                return
+            if index <= commit:
+                break
+        raise Violation(MEMBERSHIP_SAFETY, f"{machine.name} stands for election in {term} and is no voter")
 
     def leads(self, machine: "Machine", term: Term, commit: Index) -> None:
-        if not self.committed:
-            return
-        index, membership = self.committed[-1]
+        index, membership = machine.seen.configurations[-1]
         if index <= commit and member(machine) not in (*membership.voters, *membership.outgoing):
             raise Violation(MEMBERSHIP_SAFETY, f"{machine.name} leads {term}, and its removal is committed at {index}")
