@@ -152,7 +152,9 @@ def _answer(core: Core, applicant: Member, *, granted: bool, reason: str) -> Non
 
 
 def on_leave_request(core: Core, request: LeaveRequest) -> None:
-    core.departing[Member(request.source, request.incarnation)] = None
+    member = Member(request.source, request.incarnation)
+    if core.configuration.names(member):
+        core.departing[member] = None
 
 
 def look_after_members(core: Core, now: Instant) -> None:

@@ -182,6 +182,15 @@ def test_it_asks_again_until_somebody_hears_it() -> None:
     assert cluster["c"].voters == (A, C)
 
 
+def test_only_a_member_is_noted_to_leave() -> None:
+    """And no other incarnation that it invents."""
+    cluster = led_by_a()
+    cluster.deliver([LeaveRequest(B, A, Term(1), Incarnation(f"invented-{number}")) for number in range(10)])
+    assert not cluster["a"]._core.departing
+    cluster.advance(300)
+    assert cluster["a"].voters == (A, B, C)
+
+
 def test_nobody_is_removed_without_whom_the_rest_would_stand_still() -> None:
     """c is dead: a and b are just enough."""
     cluster = led_by_a()
