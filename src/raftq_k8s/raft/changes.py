@@ -37,7 +37,6 @@ from raftq_k8s.raft.membership import (
     without_outgoing,
 )
 from raftq_k8s.raft.messages import Entry, EntryKind
-from raftq_k8s.raft.output import Refused
 from raftq_k8s.raft.progress import Progress
 from raftq_k8s.raft.quorum import NEVER, is_majority
 from raftq_k8s.raft.roles import Leader
@@ -147,10 +146,9 @@ def _may_end_joint(core: Core, leader: Leader) -> bool:
 def _settled(core: Core, configuration: Configuration, now: Instant) -> None:
     tombstones, version = configuration.membership.tombstones, configuration.membership.version
     core.departing = {member: None for member in core.departing if configuration.names(member)}
-    for name, identity in list(core.accepted.items()):
-        if Member(name, identity.incarnation) in tombstones:
-            del core.accepted[name]
-            core.send(Refused(identity, removed(core, identity.member)))
+    for process in core.greeted:
+        if Member(process.member, process.incarnation) in tombstones:
+            core.turn_away(process, removed(core, process.member))
     if isinstance(core.role, Leader) and not core.is_voter:
         transfer.abdicate(core, core.role, now)
     if Member(core.me, core.identity.incarnation) in tombstones:

@@ -314,7 +314,7 @@ class Consensus:
     def peer_lost(self, peer: MemberId, now: Instant) -> None:
         """The connection to that peer died: a hint, never a proof."""
         self._look_at_the_time(now)
-        self._core.connected.discard(peer)
+        greeting.lost(self._core, peer)
         election.leader_connection_lost(self._core, peer, now)
 
     def observe_term(self, term: Term, now: Instant) -> None:

@@ -262,6 +262,27 @@ class Core:
         """Count what a rule refuses to hear; nothing else happens."""
         self.ignored[kind] = self.ignored.get(kind, 0) + 1
 
+    # ----------------------------------------------------------------------------------------------- who is listened to
+
+    @property
+    def greeted(self) -> list[Identity]:
+        """Every process that is listened to, or will be as soon as what that rests on is synced, in this order."""
+        waiting = (*[outgoing for _, outgoing in self._held], *self._unsealed)
+        return [*self.accepted.values(), *[each.identity for each in waiting if isinstance(each, Accepted)]]
+
+    def turn_away(self, process: Identity, refusal: Refusal) -> None:
+        """Listen to a process no longer, or not begin to."""
+        known = self.accepted.get(process.member)
+        if known is not None and known.is_process(process):
+            del self.accepted[process.member]
+
+        def stays(outgoing: Outgoing) -> bool:
+            return not (isinstance(outgoing, Accepted) and outgoing.identity.is_process(process))
+
+        self._unsealed = [outgoing for outgoing in self._unsealed if stays(outgoing)]
+        self._held = deque((receipt, outgoing) for receipt, outgoing in self._held if stays(outgoing))
+        self.send(Refused(process, refusal))
+
     # -------------------------------------------------------------------------------------------- moves of all chapters
 
     def follow(self, term: Term, leader: MemberId | None, now: Instant) -> None:

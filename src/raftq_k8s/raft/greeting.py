@@ -23,7 +23,7 @@ A process that hears of its own cluster that it is removed, older or rolled back
 from raftq_k8s.raft.changes import removed
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.membership import Hello, Identity, Member, Refusal
-from raftq_k8s.raft.output import Accepted, Refused
+from raftq_k8s.raft.output import Accepted
 from raftq_k8s.raft.persistence import SeenPeer
 from raftq_k8s.raft.roles import Candidate, Leader
 from raftq_k8s.raft.types import Instant, MemberId, Term
@@ -43,14 +43,29 @@ def on_hello(core: Core, hello: Hello) -> None:
     refusal = _objection(core, hello)
     if refusal is not None:
         core.ignore(f"hello-{refusal.kind}")
-        core.send(Refused(identity, refusal))
+        core.turn_away(identity, refusal)
         return
     _remember(core, identity)
     core.speaks[identity.member] = Versions(hello.protocol_min, hello.protocol_max)
-    former = core.accepted.get(identity.member)
-    if former is not None and former.incarnation != identity.incarnation and former.member in core.connected:
-        core.send(Refused(former, _namesake(identity.member)))
+    former = _present(core, identity.member)
+    if former is not None and former.incarnation != identity.incarnation:
+        core.turn_away(former, _namesake(identity.member))
     core.send(Accepted(identity))
+
+
+def _present(core: Core, name: MemberId) -> Identity | None:
+    """The process that is connected under that name, or will be as soon as the disk has written it down."""
+    known = [process for process in core.greeted if process.member == name]
+    return known[-1] if known and (name in core.connected or known[-1] != core.accepted.get(name)) else None
+
+
+def lost(core: Core, peer: MemberId) -> None:
+    """The connection to that peer died. Who is no member has to greet again before it is listened to: so whoever
+    invents names fills no memory."""
+    core.connected.discard(peer)
+    if peer not in core.configuration.incarnations:
+        core.accepted.pop(peer, None)
+        core.speaks.pop(peer, None)
 
 
 def _remember(core: Core, identity: Identity) -> None:
@@ -84,9 +99,10 @@ def _objection(core: Core, hello: Hello) -> Refusal | None:
         return older
     if _is_rolled_back(core, hello):
         return Refusal("rolled-back", f"the volume of {name} is an old copy: it lacks what {name} said to {me.member}")
-    if name in core.connected and not core.configuration.names(member) and core.counts(name):
-        return _namesake(name)
-    return None
+    present = _present(core, name)
+    if present is None or core.configuration.names(member):
+        return None
+    return _namesake(name) if core.configuration.names(Member(name, present.incarnation)) else None
 
 
 def _no_common_version(core: Core, hello: Hello, version: int) -> Refusal:

@@ -9,6 +9,7 @@ from raftq_k8s.raft.greeting import STRANGERS_KEPT
 from raftq_k8s.raft.membership import Hello, Identity, Member, Refusal, Remove
 from raftq_k8s.raft.messages import AppendEntries, AppendResponse
 from raftq_k8s.raft.output import Accepted, Refused
+from raftq_k8s.raft.persistence import Receipt
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Index, MemberId, Term
 
@@ -127,6 +128,23 @@ def test_61_replace_only_silent() -> None:
     assert not cluster["a"].recognises(blank.identity)
 
 
+@pytest.mark.parametrize("first", ["member", "namesake"])
+def test_61_a_namesake_does_not_slip_in_while_the_disk_is_slow(first: str) -> None:
+    """Both say hello before either was written down: whoever is a member is listened to."""
+    cluster = Cluster("a", "b", "c")
+    cluster["a"].peer_lost(B, cluster.now)
+    member, namesake = hello(generation=2), hello(cluster=None, incarnation="wiped")
+    for said in (member, namesake) if first == "member" else (namesake, member):
+        cluster["a"].step(said, cluster.now)
+    greetings = list(cluster["a"].take_output().greetings)
+    cluster["a"].persisted(Receipt(1), cluster.now)
+    greetings += cluster["a"].take_output().greetings
+    assert Accepted(member.identity) in greetings
+    assert [greeting.refusal.kind for greeting in greetings if isinstance(greeting, Refused)] == ["namesake"]
+    assert Accepted(namesake.identity) not in greetings
+    assert cluster["a"].recognises(member.identity)
+
+
 def test_49_what_a_namesake_says_is_not_counted() -> None:
     """It may speak, for it wants to join. Its acknowledgements are nobody's."""
     cluster = Cluster("a", "b", "c")
@@ -145,6 +163,25 @@ def test_a_stranger_of_this_cluster_may_lead() -> None:
     assert cluster["a"].standing.leader == "z"
     cluster.deliver([AppendEntries(MemberId("y"), A, Term(8), 1, Index(0), Term(0), Index(0), ())])
     assert cluster["a"].standing.leader == "z", "nobody heard y greet"
+
+
+def test_a_process_that_turns_out_to_belong_elsewhere_is_not_listened_to_any_more() -> None:
+    """It was blank when it was accepted, and was born into another cluster since."""
+    cluster = Cluster("a", "b", "c")
+    assert verdict(cluster, hello(member="z", cluster=None)) == "accepted"
+    assert verdict(cluster, hello(member="z", cluster="another")) == "other-cluster"
+    cluster.deliver([AppendEntries(Z, A, Term(7), 1, Index(0), Term(0), Index(0), ())])
+    assert cluster["a"].standing.leader is None
+
+
+def test_strangers_that_are_gone_fill_no_memory() -> None:
+    cluster = Cluster("a", "b", "c")
+    for number in range(10):
+        assert verdict(cluster, hello(member=f"z{number}")) == "accepted"
+        cluster["a"].peer_lost(MemberId(f"z{number}"), cluster.now)
+    cluster["a"].peer_lost(B, cluster.now)
+    core = cluster["a"]._core
+    assert set(core.accepted) == set(core.speaks) == {"b", "c"}
 
 
 def test_strangers_fill_no_volume() -> None:
@@ -196,6 +233,22 @@ def test_60_a_blank_process_under_a_removed_incarnation_is_refused() -> None:
     cluster.advance(100)
     assert verdict(cluster, hello(member="c", cluster=None)) == "removed"
     assert verdict(cluster, hello(member="c", cluster=None, incarnation="new")) == "accepted"
+
+
+def test_60_a_removal_that_is_committed_while_a_hello_waits_for_the_disk_is_heeded() -> None:
+    cluster = Cluster("a", "b", "c", settings=Settings(max_voters=1))
+    cluster.elect("a")
+    cluster.isolate("c")
+    cluster.change("a", Remove(cluster.nodes["c"].member))
+    cluster.nodes["a"].slow_disk = True
+    said = restarted(cluster, "c")
+    cluster["a"].step(said, cluster.now)
+    cluster.advance(20)
+    cluster.nodes["b"].sync()
+    cluster.nodes["a"].slow_disk = False
+    cluster.advance(100)
+    assert not cluster["a"].changing
+    assert not cluster["a"].recognises(said.identity)
 
 
 def test_a_removal_that_is_not_committed_bars_nobody() -> None:
