@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from raftq_k8s.raft.membership import BirthRecord
 from raftq_k8s.raft.messages import Entry
 from raftq_k8s.raft.persistence import HardState, Restored, Write
-from raftq_k8s.raft.types import NO_INDEX, Generation, Incarnation, Index, MemberId
+from raftq_k8s.raft.types import Generation, Incarnation, Index, MemberId
 from raftq_k8s.storage import checksum, litter, runs, schema, watermark
 from raftq_k8s.storage.checksum import Batch
 from raftq_k8s.storage.contents import check_covered
@@ -61,11 +61,6 @@ class Base(msgspec.Struct, frozen=True, array_like=True):
 
     start: runs.Start
     sealed: Sealed | None
-
-    @property
-    def is_covered(self) -> bool:
-        """Nothing was removed from the log that is not in the snapshot."""
-        return self.start.base <= (self.sealed.mark.index if self.sealed is not None else NO_INDEX)
 
 
 _decode_base = msgspec.msgpack.Decoder(Base).decode
@@ -288,12 +283,9 @@ class Records:
         try:
             if found != checksum.of_row("base", state, batch):
                 raise Damaged(what)
-            base = _decode_base(state)
+            return _decode_base(state), batch
         except (TypeError, msgspec.MsgspecError):
             raise Damaged(what) from None
-        if not base.is_covered:
-            raise Damaged(what)
-        return base, batch
 
     def _only_row(self, query: str, what: str) -> tuple[Any, ...]:
         rows = self._connection.execute(query).fetchall()
