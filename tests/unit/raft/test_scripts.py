@@ -15,6 +15,10 @@ A line is a command; the lines with `=>` after it say what is seen to happen, le
     hold               TimeoutNows are held by the network from here on
     snapshot a         a writes its state down, and seals it
     cluster a b c with kept_entries=0 max_chunk_bytes=200      the same, with other settings
+    join d             d, perhaps a new process, asks the leader to be taken in
+    wipe a             a loses its volume and comes back, as another incarnation
+    leave a            a wants to leave for good
+    voters a x y z     a is told to make those the voters, in one change
 """
 
 from collections.abc import Iterator
@@ -23,8 +27,12 @@ from pathlib import Path
 import pytest
 from raft_cluster import Cluster, Node
 
+from raftq_k8s.raft.membership import Member, Membership, Refusal, ReplaceVoters
 from raftq_k8s.raft.messages import (
     AppendResponse,
+    JoinRequest,
+    JoinResponse,
+    LeaveRequest,
     Message,
     SnapshotChunk,
     SnapshotResponse,
@@ -35,7 +43,7 @@ from raftq_k8s.raft.messages import (
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.pending_reads import ReadFailure
 from raftq_k8s.raft.settings import Settings
-from raftq_k8s.raft.types import MemberId, Term
+from raftq_k8s.raft.types import NO_TERM, MemberId, Term
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
@@ -45,11 +53,12 @@ class Watched(Cluster):
 
     def __init__(self, *names: str, settings: Settings) -> None:
         self.told: list[str] = []
-        self.bases = dict.fromkeys(names, 0)
+        self.bases: dict[str, int] = {}
         self.before: dict[str, tuple[Standing, int]] = {}
         self.reads_asked = 0
         self.reads_told: set[tuple[str, int]] = set()
         self.held: list[Message] | None = None
+        self.members: dict[str, tuple[Membership, Refusal | None]] = {}
         super().__init__(*names, settings=settings)
         self.look()
 
@@ -76,6 +85,14 @@ class Watched(Cluster):
                     self.tell(f"{message.source} refuses {message.destination}: its window lasts {left:.0f} ms more")
                 case VoteResponse(granted=False) if self._arrives(message):
                     self.tell(f"{message.source} refuses {message.destination}, term {message.term}")
+                case JoinRequest(source=source, destination=asks):
+                    self.tell(f"{source} asks {asks} to be taken in")
+                case JoinResponse(source=source, destination=applicant, granted=True):
+                    self.tell(f"{source} tells {applicant} that it is a member")
+                case JoinResponse(source=source, destination=applicant, reason=reason):
+                    self.tell(f"{source} tells {applicant}: not yet, {reason}")
+                case LeaveRequest(source=source, destination=asks):
+                    self.tell(f"{source} asks {asks} to be removed")
                 case AppendResponse(success=False) if self._arrives(message):
                     self.tell(f"{message.source} has no match at {message.index}, perhaps at {message.hint_index}")
                 case SnapshotChunk(mark=mark, offset=first) if self._arrives(message):
@@ -98,13 +115,28 @@ class Watched(Cluster):
             now = node.core.standing
             if was is not None and now != was:
                 self.tell(self._change(node, was, now))
+            self._look_at_members(node)
             if node.core.commit_index > committed:
                 self.tell(f"{node.name} commits up to {node.core.commit_index}")
             self.before[node.name] = now, node.core.commit_index
-            if node.core.base_index != self.bases[node.name]:
+            if node.core.base_index != self.bases.get(node.name, 0):
                 self.bases[node.name] = node.core.base_index
                 self.tell(f"{node.name}'s log begins after {node.core.base_index}")
             self._look_at_reads(node)
+
+    def _look_at_members(self, node: Node) -> None:
+        core = node.core
+        was, now = self.members.get(node.name), (core.membership, core.fenced)
+        self.members[node.name] = now
+        if was is None or was == now:
+            return
+        membership = core.membership
+        if was[0] != membership:
+            halves = " and of ".join(_names(half) for half in (membership.voters, membership.outgoing) if half)
+            learners = f", {_names(membership.learners)} learns" if membership.learners else ""
+            self.tell(f"{node.name} needs a majority of {halves}{learners}")
+        if core.fenced is not None and was[1] is None:
+            self.tell(f"{node.name} takes no part any more: {core.fenced.reason}")
 
     def _look_at_reads(self, node: Node) -> None:
         for context in range(1, self.reads_asked + 1):
@@ -142,6 +174,10 @@ class Watched(Cluster):
                 f"{node.name}: {core.standing.role} of {core.standing.leader or 'nobody'}, term {core.standing.term}, "
                 f"last {core.last_index}, committed {core.commit_index}: {commands}".rstrip(": ")
             )
+
+
+def _names(members: tuple[Member, ...]) -> str:
+    return " ".join(member.name for member in members)
 
 
 def run(script: str) -> Iterator[str]:
@@ -214,6 +250,23 @@ def perform(cluster: Watched, words: list[str]) -> None:
             cluster.settle()
         case ["snapshot", name]:
             cluster.snapshot(name)
+        case ["join", name]:
+            node = cluster.nodes.get(name) or cluster.add(name)
+            leader = cluster.leader()
+            assert leader is not None
+            cluster.deliver([JoinRequest(node.name, MemberId(leader), NO_TERM, node.incarnation)])
+            cluster.settle()
+        case ["wipe", name]:
+            cluster.nodes[name].wipe()
+            cluster.nodes[name].start()
+            cluster.before.pop(name)
+            cluster.members.pop(name)
+        case ["leave", name]:
+            cluster[name].depart(MemberId(name), cluster.now)
+            cluster.settle()
+        case ["voters", name, *voters]:
+            cluster.change(name, ReplaceVoters(tuple(cluster.nodes[voter].member for voter in voters)))
+            cluster.settle()
         case ["show"]:
             cluster.show()
         case _:
