@@ -169,6 +169,9 @@ class Driver:
         match self._phase:
             case Consensus() as consensus:
                 consensus.peer_lost(peer, now)
+                if peer not in consensus.members:  # whoever invents names fills no memory
+                    self._boots.pop(peer, None)
+                    self._http_addresses.pop(peer, None)
             case Unborn() as unborn:
                 unborn.birth.lost(peer)
 

@@ -88,6 +88,9 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
 LONGEST_NAME = 253
 """As long as a DNS name may be: what everybody has to keep for good is not of any length."""
 
+MOST_MEMBERS = 256
+"""Learners included: whoever invents processes that ask to join fills no configuration without end."""
+
 
 class ChangeRefused(ValueError):
     """The members cannot be changed like that, or not now; nothing was begun."""
@@ -141,7 +144,7 @@ def changed(membership: Membership, change: Change) -> Membership:
             _must_be_new(membership, member)
             if (other := membership.incarnation_of(member.name)) is not None:
                 raise ChangeRefused(f"{member.name} is a member already, with incarnation {other}")
-            return msgspec.structs.replace(membership, learners=_with(membership.learners, member))
+            return _bounded(msgspec.structs.replace(membership, learners=_with(membership.learners, member)))
         case Promote(member):
             if member not in membership.learners:
                 raise ChangeRefused(f"{member.name} ({member.incarnation}) is no learner of this cluster")
@@ -199,7 +202,13 @@ def _joint(membership: Membership, voters: tuple[Member, ...]) -> Membership:
     if incoming == membership.voters:
         raise ChangeRefused("these are the voters already")
     learners = _in_order(set(membership.learners) - set(incoming))
-    return msgspec.structs.replace(membership, voters=incoming, outgoing=membership.voters, learners=learners)
+    return _bounded(msgspec.structs.replace(membership, voters=incoming, outgoing=membership.voters, learners=learners))
+
+
+def _bounded(membership: Membership) -> Membership:
+    if len(membership.members) > MOST_MEMBERS:
+        raise ChangeRefused(f"a cluster has no more than {MOST_MEMBERS} members: remove those that are gone for good")
+    return membership
 
 
 def without_outgoing(membership: Membership) -> Membership:

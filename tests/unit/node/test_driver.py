@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from driver_cluster import LARGEST, SETTINGS, DriverCluster, record
+from driver_cluster import LARGEST, SETTINGS, DriverCluster, member, record
 
 from raftq_k8s.node import submissions
 from raftq_k8s.node.actions import BirthReceipt
@@ -76,6 +76,20 @@ def test_a_process_that_did_not_greet_is_not_heard() -> None:
     cluster.settle()
     assert cluster["a"].driver.standing == leaderless
     assert cluster["a"].driver.status(cluster.now).ignored_messages["stranger"] == 1
+
+
+def test_strangers_that_are_gone_fill_no_memory() -> None:
+    cluster = DriverCluster(*ABC)
+    driver = cluster["a"].driver
+    known = set(driver._boots), set(driver._http_addresses)
+    for number in range(5):
+        name = member(f"stranger-{number}")
+        who = msgspec.structs.replace(driver.identity, cluster=None, member=name)
+        driver.greet(msgspec.structs.replace(driver.hello(), identity=who), cluster.now)
+        cluster.settle()
+        assert name in driver._boots
+        driver.lost(name, cluster.now)
+    assert (set(driver._boots), set(driver._http_addresses)) == known
 
 
 def test_a_message_in_another_members_name_is_not_heard() -> None:

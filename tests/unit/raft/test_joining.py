@@ -4,7 +4,19 @@ import pytest
 from raft_cluster import CLUSTER, Cluster
 
 from raftq_k8s.raft.joining import MOST_MET, Applicant
-from raftq_k8s.raft.membership import AddLearner, BirthRecord, Identity, Member, Remove
+from raftq_k8s.raft.membership import (
+    MOST_MEMBERS,
+    AddLearner,
+    BirthRecord,
+    ChangeRefused,
+    Identity,
+    Member,
+    Membership,
+    Remove,
+    Replace,
+    ReplaceVoters,
+    changed,
+)
 from raftq_k8s.raft.messages import JoinRequest, JoinResponse, LeaveRequest
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import NO_TERM, BootId, ClusterId, Generation, Incarnation, MemberId, Term
@@ -58,6 +70,18 @@ def test_whoever_does_not_lead_says_who_does() -> None:
     answer = ask(cluster, "d", "b")
     assert (answer.granted, answer.leader) == (False, "a")
     assert "b does not lead, a does" in answer.reason
+
+
+def test_invented_applicants_fill_no_configuration() -> None:
+    """A member that lost its volume is taken in again all the same."""
+    others = tuple(Member(MemberId(f"n{number}"), Incarnation("x")) for number in range(MOST_MEMBERS - 1))
+    full = Membership(voters=(Member(A, Incarnation("x")),), learners=tuple(sorted(others, key=lambda one: one.name)))
+    another = Member(B, Incarnation("x"))
+    for change in (AddLearner(another), ReplaceVoters((*full.voters, another))):
+        with pytest.raises(ChangeRefused, match="no more than 256 members"):
+            changed(full, change)
+    replaced = Member(MemberId("n7"), Incarnation("y"))
+    assert replaced in changed(full, Replace(replaced)).learners
 
 
 def test_61_a_namesake_of_whoever_is_heard_does_not_replace_it() -> None:
