@@ -246,7 +246,9 @@ class Cluster:
         for machine in self.machines:
             if machine.leads:
                 known = [each for each in in_force(machine).members if self._number(each.name) in numbers]
-                machine.change(ReplaceVoters(tuple(known)))
+                kept = {member(each) for each in self.machines if not each.disk.corrupt}
+                if 2 * len(kept.intersection(known)) > len(known):  # else nothing is ever committed any more
+                    machine.change(ReplaceVoters(tuple(known)))
 
     def _number(self, name: MemberId) -> int:
         return self.invariants.logs.machines[name].number

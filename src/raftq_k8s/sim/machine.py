@@ -133,9 +133,11 @@ class Machine:
         return self._network.connected(self.host, peer)
 
     def lose_volume(self, silently: bool) -> None:
-        """Its machine is replaced by one with an empty disk."""
+        """Its machine is replaced by one with an empty disk, which is not told to found: where all whom it expects are
+        blank, it would, and nobody could detect that there was a cluster."""
         self.crash(silently)
         self.disk.wipe()
+        self._rule = BirthRule(self._rule.expected, None)
         self.seen.start_promising_anew()
         self.departing = False
 
