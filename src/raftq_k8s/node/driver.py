@@ -131,9 +131,11 @@ class Driver:
                 self._greeted.append(Accepted(identity) if refusal is None else output.Refused(identity, refusal))
 
     def _remember(self, hello: Hello) -> None:
-        known = self._hellos.get(hello.identity.member)
-        if known is None or known.identity.generation <= hello.identity.generation:
-            self._hellos[hello.identity.member] = hello
+        """The last one under each name; of one volume, that of the youngest process."""
+        name, incarnation, generation = hello.identity.member, hello.identity.incarnation, hello.identity.generation
+        known = self._hellos.get(name)
+        if known is None or known.identity.incarnation != incarnation or known.identity.generation <= generation:
+            self._hellos[name] = hello
 
     def receive(self, sender: Identity, messages: Sequence[Wire], now: Instant) -> None:
         match self._phase:

@@ -8,7 +8,7 @@ from raftq_k8s.node import submissions
 from raftq_k8s.node.actions import BirthReceipt
 from raftq_k8s.node.forwarding import Forward, Forwarded, Refused, Unknown
 from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, VoteRequest
-from raftq_k8s.raft.types import BootId, Generation, Index, Term
+from raftq_k8s.raft.types import BootId, Generation, Incarnation, Index, Term
 from raftq_k8s.state.commands import Applied, Put, Replace, encode
 from raftq_k8s.state.document import UnreadableCommand
 
@@ -53,6 +53,24 @@ def test_a_node_that_expects_nobody_else_founds_at_once() -> None:
 def test_who_greeted_before_the_birth_is_heard_after_it() -> None:
     cluster = DriverCluster(*ABC, initialised=False)
     cluster.elect()
+
+
+def test_whoever_greeted_under_a_name_last_is_heard_after_the_birth() -> None:
+    """With another volume it counts its starts anew; and before the birth its predecessor may not be known to be gone.
+    Of one volume the younger process counts."""
+    cluster = DriverCluster("a", "b", initialised=False, disks_end=False)
+    founder = cluster["a"]
+    wiped = msgspec.structs.replace(cluster["b"].driver.identity, member=member("z"))
+    former = msgspec.structs.replace(wiped, incarnation=Incarnation("lost"), generation=Generation(57))
+    late = msgspec.structs.replace(wiped, generation=Generation(0), boot=BootId("late"))
+    for process in (former, wiped, late):
+        founder.driver.greet(msgspec.structs.replace(cluster["b"].driver.hello(), identity=process), cluster.now)
+    founder.disk_ends = True
+    cluster.settle()
+    for process, unheard in ((former, 1), (wiped, 1), (late, 2)):
+        vote = VoteRequest(process.member, founder.name, Term(1), founder.volume.incarnation, Index(9), Term(1), True)
+        founder.driver.receive(process, [vote], cluster.now)
+        assert founder.driver.status(cluster.now).ignored_messages["stranger"] == unheard
 
 
 def test_a_term_observed_before_the_birth_is_passed_by_the_first_election() -> None:
