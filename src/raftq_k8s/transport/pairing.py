@@ -1,6 +1,7 @@
 """Several sockets to one peer: which of them carries what we send, and which ones this side has to close.
 
-Both sides dial, so two sockets of a pair are common, and both must keep the same one. Three rules, strongest first:
+Both sides dial, so two sockets of a pair are common, and both must keep the same one. Four rules, strongest first:
+- Of two volumes under one name the one greeted last counts: whom the node accepted last, it listens to.
 - A younger process of the peer replaces an older one. Its greeting was accepted, so the older is fenced already.
 - Two sockets dialled by the same side: the later one counts, for a side dials again only when it has lost the earlier.
 - Otherwise both keep the one dialled by the lower name. Only the side that dialled the other one closes it, and only
@@ -29,8 +30,8 @@ L = TypeVar("L", bound=Line)
 
 def preferred(lines: Sequence[L], this_side: MemberId) -> L | None:
     """The line to send on; `lines` stand in the order in which they were greeted."""
-    later_first = reversed(lines)
-    return max(later_first, key=lambda line: _rank(line, this_side), default=None)
+    present = [line for line in lines if line.process.incarnation == lines[-1].process.incarnation]
+    return max(reversed(present), key=lambda line: _rank(line, this_side), default=None)
 
 
 def surplus(lines: Sequence[L], this_side: MemberId) -> list[L]:

@@ -14,8 +14,10 @@ class Socket:
     confirmed: bool = True
 
 
-def socket(peer: MemberId, dialled_by: MemberId, generation: int = 1, *, confirmed: bool = True) -> Socket:
-    process = Identity(None, peer, Incarnation("i"), Generation(generation), BootId(f"boot-{generation}"))
+def socket(
+    peer: MemberId, dialled_by: MemberId, generation: int = 1, *, confirmed: bool = True, volume: str = "i"
+) -> Socket:
+    process = Identity(None, peer, Incarnation(volume), Generation(generation), BootId(f"boot-{generation}"))
     return Socket(process, dialled_by, confirmed)
 
 
@@ -54,6 +56,13 @@ def test_a_younger_process_replaces_an_older_one() -> None:
     for lines in ([old, young], [young, old]):
         assert preferred(lines, LOW) is young
         assert surplus(lines, LOW) == [old]
+
+
+def test_of_two_volumes_the_one_that_was_greeted_last_counts() -> None:
+    """However often the one that was lost had been started, and though its socket has not died yet."""
+    former, wiped = socket(HIGH, LOW, generation=57), socket(HIGH, HIGH, generation=1, volume="another")
+    assert preferred([former, wiped], LOW) is wiped
+    assert surplus([former, wiped], LOW) == [former]
 
 
 def test_of_two_sockets_dialled_by_one_side_the_later_counts() -> None:
