@@ -319,6 +319,21 @@ async def test_a_refused_stranger_is_told_why(node: MakeNode, visit: Visit) -> N
     assert a.transport.bad_frames == {}
 
 
+async def test_60_a_refusal_is_said_by_whoever_the_peer_is_by_then(node: MakeNode, visit: Visit) -> None:
+    """It was blank when it said hello first, as all are before their cluster is born: a removal is heard from a member
+    of this cluster."""
+    a = await node(A)
+    peer = await visit(a)
+    born = identity(B)
+    blank = msgspec.structs.replace(born, cluster=None)
+    await peer.say(msgspec.structs.replace(hello_of(B), identity=blank))
+    await peer.say(msgspec.structs.replace(hello_of(B), identity=born))
+    await until(lambda: len(a.greetings) == 2, "both hellos heard")
+    await peer.ws.close(code=connection.REFUSED, message=b"removed: why")
+    await until(lambda: bool(a.refusals), "the refusal")
+    assert a.refusals == [(born, Refusal("removed", "why"))]
+
+
 async def test_a_peer_of_another_protocol_version_is_refused_with_a_sentence(node: MakeNode, visit: Visit) -> None:
     a = await node(A)
     stranger = await visit(a)

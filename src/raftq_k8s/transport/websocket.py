@@ -279,7 +279,7 @@ class WebsocketTransport:
         except ConnectionOver as over:
             code, reason = codes.GOING_AWAY, ""
             if over.code == codes.REFUSED and hello is not None:
-                self._refused_by(hello.identity, codes.of_farewell(str(over)))
+                self._refused_by(hello.identity if line is None else line.process, codes.of_farewell(str(over)))
         finally:
             self._connections.discard(connection)
             if line is not None:
