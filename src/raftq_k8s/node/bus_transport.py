@@ -21,7 +21,7 @@ from raftq_k8s.node.events import RaftEvent, RaftNode
 from raftq_k8s.node.options import RaftqOptions
 from raftq_k8s.node.transport import Receiver, Wire
 from raftq_k8s.raft.membership import Identity, Refusal
-from raftq_k8s.raft.messages import AppendEntries
+from raftq_k8s.raft.messages import AppendEntries, SnapshotChunk
 from raftq_k8s.raft.types import Instant, MemberId, Milliseconds, Term
 
 _MOST_PEERS = 256
@@ -221,15 +221,25 @@ class BusTransport:
         assert self._receiver is not None
         sender = self._receiver.hello().identity
         event, message = encode(sender, spoken, self._term(), peer.node, self._timeout_ms)
-        while isinstance(spoken, AppendEntries) and len(spoken.entries) > 1 and self._is_too_long(message):
-            # entries without a command weigh nothing where the core counts bytes; fewer of them are a valid append too
-            shorter = spoken.entries[: len(spoken.entries) // 2]
-            spoken = msgspec.structs.replace(spoken, entries=shorter)
+        while (shorter := _shorter(spoken)) is not None and self._is_too_long(message):
+            spoken = shorter
             event, message = encode(sender, spoken, self._term(), peer.node, self._timeout_ms)
         self._emit(event, message, peer.node.id, self._timeout_ms)
 
     def _is_too_long(self, message: object) -> bool:
         return len(msgspec.json.encode(message)) > self._max_message_bytes
+
+
+def _shorter(spoken: Spoken) -> Spoken | None:
+    """Half of what may be said in halves. The core counts the bytes of commands and of pieces, not what stands around
+    them, and that grows with the number of entries and of members; a part of either is a valid message, too."""
+    match spoken:
+        case AppendEntries(entries=entries) if len(entries) > 1:
+            return msgspec.structs.replace(spoken, entries=entries[: len(entries) // 2])
+        case SnapshotChunk(data=data) if len(data) > 1:
+            return msgspec.structs.replace(spoken, data=data[: len(data) // 2])
+        case _:
+            return None
 
 
 def _node_now(member: MemberId) -> RaftNode:

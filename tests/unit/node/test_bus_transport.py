@@ -11,8 +11,8 @@ from raftq_k8s import RaftEvent, RaftNode, RaftqOptions
 from raftq_k8s.node.bus_messages import Greeting, Spoken, Verdict, decode, encode
 from raftq_k8s.node.bus_transport import BusTransport
 from raftq_k8s.node.transport import Wire
-from raftq_k8s.raft.membership import Hello, Identity, Refusal
-from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind
+from raftq_k8s.raft.membership import Hello, Identity, Member, Membership, Refusal
+from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, SnapshotChunk, SnapshotMark
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Index, MemberId, Term
 
 A, B = MemberId("a"), MemberId("b")
@@ -228,6 +228,26 @@ def test_invented_names_fill_no_memory() -> None:
         await asyncio.sleep(0)
         answered = {message["destination"]["id"] for _, message in node.said}
         assert len(answered) == 256
+        await node.transport.close()
+
+    run(scenario())
+
+
+def test_a_piece_of_a_snapshot_is_cut_to_what_its_members_leave_of_a_message() -> None:
+    """The peer says how far it is, so the rest comes with the next piece."""
+
+    async def scenario() -> None:
+        node = await (await Node().start()).connect()
+        many = tuple(Member(MemberId(f"gone-{number:02}"), Incarnation("0123456789abcdef")) for number in range(60))
+        mark = SnapshotMark(
+            Index(9), Term(3), Membership((Member(A, Incarnation("volume")),), tombstones=many), 5000, 7
+        )
+        piece = SnapshotChunk(A, B, Term(3), 1, mark, 1000, bytes(range(250)) * 6)
+        node.transport.send(B, [piece])
+        assert len(json.dumps(node.said[0][1])) <= OPTIONS.max_message_bytes
+        (said,) = node.spoken()
+        assert isinstance(said, SnapshotChunk)
+        assert (said.mark, said.offset, said.data) == (mark, 1000, piece.data[:750])
         await node.transport.close()
 
     run(scenario())
