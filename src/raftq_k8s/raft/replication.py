@@ -77,7 +77,7 @@ def send_loaded(core: Core, wanted: EntriesWanted, entries: tuple[Entry, ...]) -
     for peer, progress in leader.progress.items():
         if progress.loading == wanted:
             progress.loading = None
-            if entries and progress.next == wanted.first and progress.may_send:
+            if entries and progress.next == wanted.first:
                 _send_entries(core, leader, peer, entries)
             if entries:
                 replicate(core, leader, peer)

@@ -630,6 +630,32 @@ def test_39_who_belongs_to_the_cluster_is_part_of_a_snapshot() -> None:
     assert "d" in cluster["c"]._core.peers
 
 
+def test_40_a_late_piece_of_the_leader_that_went_on_with_a_snapshot_does_not_end_it() -> None:
+    cluster = lagging()
+    cluster.heal()
+    chunk = until_chunk(cluster)
+    mark = chunk.mark
+    cluster.deliver([chunk])
+    cluster.nodes["c"].sync()
+    same = SnapshotChunk(B, C, Term(2), 1, mark, 0, chunk.data)
+    earlier = SnapshotMark(Index(mark.index - 5), mark.term, mark.membership, mark.size, mark.checksum)
+    cluster.deliver([same, SnapshotChunk(B, C, Term(2), 1, earlier, 0, chunk.data)])
+    receiving = cluster["c"]._core.receiving
+    assert receiving is not None
+    assert (receiving.mark, receiving.size) == (mark, 100)
+
+
+def test_40_a_snapshot_that_appends_have_overtaken_is_not_waited_for() -> None:
+    cluster = lagging()
+    cluster.heal()
+    cluster.deliver([until_chunk(cluster)])
+    node = cluster.nodes["c"]
+    assert node.core.receives_snapshot
+    news = [entry for entry in cluster.nodes["a"].applied if entry.index > node.core.last_index]
+    cluster.deliver([AppendEntries(A, C, Term(1), 1, node.core.last_index, Term(1), news[-1].index, tuple(news))])
+    assert not node.core.receives_snapshot
+
+
 def test_40_snapshots_taken_are_told_late_and_the_latest_counts() -> None:
     cluster = lagging()
     latest = cluster["a"].snapshot
@@ -805,6 +831,50 @@ def test_one_load_is_under_way_a_peer_and_serves_whoever_lacks_the_same() -> Non
     assert same_everywhere(cluster)
 
 
+def with_load_under_way() -> tuple[Cluster, EntriesWanted]:
+    """The leader a has asked its volume for entries that c lacks, and is not answered."""
+    cluster = Cluster("a", "b", "c", settings=Settings(tail_bytes=0, max_append_bytes=200))
+    cluster.elect("a")
+    cluster.advance(100)
+    cluster.isolate("c")
+    propose(cluster, "a", 60)
+    cluster.heal()
+    node = cluster.nodes["a"]
+    while not node.wanted:
+        cluster.now += 5
+        node.core.tick(cluster.now)
+        node.collect()
+        cluster.deliver()
+        for other in "bc":
+            cluster.nodes[other].sync()
+    (wanted,), node.wanted = node.wanted, []
+    assert isinstance(wanted, EntriesWanted)
+    return cluster, wanted
+
+
+def test_no_other_load_is_begun_for_a_peer_whatever_leaves_memory_meanwhile() -> None:
+    cluster, wanted = with_load_under_way()
+    oldest = cluster["a"]._core.log.oldest
+    propose(cluster, "a", 5)
+    assert cluster["a"]._core.log.oldest > oldest
+    assert not cluster.nodes["a"].wanted
+    entries = cluster.nodes["a"].disk.load(wanted.first, wanted.last, wanted.max_bytes)
+    cluster["a"].entries_loaded(wanted, entries, cluster.now)
+    cluster.advance(500)
+    assert same_everywhere(cluster)
+
+
+def test_loaded_entries_that_the_peer_holds_by_now_are_not_sent() -> None:
+    cluster, wanted = with_load_under_way()
+    entries = cluster.nodes["a"].disk.load(wanted.first, wanted.last, wanted.max_bytes)
+    held = Index(wanted.first + 2)
+    cluster["a"].step(AppendResponse(C, A, Term(1), 1, True, held, Index(0), Term(0), 200.0), cluster.now)
+    cluster["a"].entries_loaded(wanted, entries, cluster.now)
+    cluster.nodes["a"].collect()
+    assert not cluster.take(lambda m: isinstance(m, AppendEntries) and len(m.entries) > 0)
+    assert cluster.nodes["a"].wanted == [EntriesWanted(Index(held + 1), wanted.last, 200)]
+
+
 def test_entries_that_are_compacted_while_they_are_loaded_are_sent_as_a_snapshot() -> None:
     cluster = Cluster("a", "b", "c", settings=SMALL)
     cluster.elect("a")
@@ -931,7 +1001,7 @@ def test_a_log_that_begins_after_its_snapshot_is_refused() -> None:
 
 
 def test_no_other_snapshot_is_begun_while_one_gets_on() -> None:
-    cluster = lagging()
+    cluster = lagging(Settings(kept_entries=0, tail_bytes=0, max_chunk_bytes=20))
     assert not cluster["a"].sends_snapshot(cluster.now)
     cluster.heal()
     cluster.deliver([until_chunk(cluster)])
@@ -939,6 +1009,15 @@ def test_no_other_snapshot_is_begun_while_one_gets_on() -> None:
     assert cluster["a"].sends_snapshot(cluster.now)
     assert cluster["c"].receives_snapshot
     assert not cluster["c"].sends_snapshot(cluster.now)
+    for _ in range(8):
+        for _ in range(4):
+            cluster.now += 0.05 * cluster.settings.maximum_election
+            for node in cluster.live:
+                node.core.tick(cluster.now)
+            cluster.settle_without(is_about_snapshots)
+        cluster.deliver(answers(cluster))
+        assert cluster["a"].sends_snapshot(cluster.now)
+        cluster.deliver([until_chunk(cluster)])
     cluster.isolate("c")
     cluster.advance(2 * cluster.settings.maximum_election)
     assert not cluster["a"].sends_snapshot(cluster.now)
