@@ -857,7 +857,9 @@ def test_no_other_load_is_begun_for_a_peer_whatever_leaves_memory_meanwhile() ->
     oldest = cluster["a"]._core.log.oldest
     propose(cluster, "a", 5)
     assert cluster["a"]._core.log.oldest > oldest
-    assert not cluster.nodes["a"].wanted
+    leader = cluster["a"]._core.role
+    assert isinstance(leader, Leader)
+    assert leader.progress[C].loading == wanted
     entries = cluster.nodes["a"].disk.load(wanted.first, wanted.last, wanted.max_bytes)
     cluster["a"].entries_loaded(wanted, entries, cluster.now)
     cluster.advance(500)
