@@ -307,6 +307,39 @@ async def test_a_refused_hello_is_dialled_again_without_hurry_and_logged_once(
     await until(lambda: a.connected(b) and b.connected(a), "welcome after all")
 
 
+async def test_a_refusal_reaches_the_node_that_is_refused_with_its_kind_whoever_dialled(node: MakeNode) -> None:
+    a, b = await node(A), await node(B)
+    refusal = Refusal("removed", "this incarnation was removed: for good")
+    b.refusal = refusal
+    a.knows(b)
+    await until(lambda: a.refusals, "the refused one dialled, and hears of it")
+    assert a.refusals[0] == (b.identity, refusal)
+    b.knows(a)
+    heard = len(a.refusals)
+    await until(lambda: len(a.refusals) > heard + 1, "the refusing one dialled, and says it, too")
+    assert set(a.refusals) == {(b.identity, refusal)}
+    assert b.refusals == []
+    b.refusal = None
+    await until(lambda: a.connected(b) and b.connected(a), "welcome after all")
+
+
+async def test_a_process_that_is_dismissed_hears_why_and_is_lost(node: MakeNode) -> None:
+    a, b = await node(A), await node(B)
+    a.knows(b)
+    await until(lambda: a.connected(b) and b.connected(a), "connected")
+    b.refusal = Refusal("removed", "by the log")
+    b.transport.dismiss(msgspec.structs.replace(a.identity, boot=BootId("another")), b.refusal)
+    b.transport.dismiss(msgspec.structs.replace(a.identity, member=MemberId("raftq-z")), b.refusal)
+    await asyncio.sleep(0.05)
+    assert b.connected(a)
+    b.transport.dismiss(a.identity, b.refusal)
+    await until(lambda: a.refusals and b.lost_peers, "told, and gone")
+    assert a.refusals[0] == (b.identity, b.refusal)
+    assert not b.connected(a)
+    b.refusal = None
+    await until(lambda: a.connected(b) and b.connected(a), "welcome after all")
+
+
 async def test_a_refused_stranger_is_told_why(node: MakeNode, visit: Visit) -> None:
     a = await node(A)
     a.refusal = Refusal("cluster", "é" * 200)

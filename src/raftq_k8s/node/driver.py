@@ -149,8 +149,9 @@ class Driver:
                 self.ignore("stranger")
             case Unborn(birth=birth):
                 hello = self._hellos.get(sender.member)
+                greeted = hello is not None and hello.identity.is_process(sender)
                 for message in messages:
-                    if isinstance(message, JoinResponse) and hello is not None and hello.identity.is_process(sender):
+                    if isinstance(message, JoinResponse) and greeted and message.source == sender.member:
                         birth.answered(message)
                     else:
                         self.ignore("unborn")

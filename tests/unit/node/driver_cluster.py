@@ -148,6 +148,20 @@ class DriverCluster:
                 self.greet(name, other)
                 self.greet(other, name)
 
+    def add(self, name: str) -> Held:
+        """A process with an empty volume, which everybody can reach, and which has greeted nobody yet."""
+        rule = BirthRule((), founder=None)
+        first = self.nodes[self.names[0]]
+        held = Held(
+            volume_of(name, None), rule, next(self._seeds), self.now, {*self.names}, first.settings, first.bounds
+        )
+        for other in self.nodes.values():
+            other.connected.add(name)
+        self.nodes[name] = held
+        self.names = (*self.names, name)
+        self.settle()
+        return held
+
     def greet(self, one: str, other: str) -> None:
         self[other].driver.greet(self[one].driver.hello(), self.now)
         self.settle()

@@ -2,10 +2,12 @@
 
 from itertools import permutations
 
+import msgspec
 import pytest
 
 from raftq_k8s.raft.birth import Birth, BirthRule, lowest
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member
+from raftq_k8s.raft.messages import JoinResponse
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, MemberId, Term
 
 NAMES = tuple(MemberId(f"raftq-{ordinal}") for ordinal in range(3))
@@ -103,6 +105,44 @@ def test_51_a_founder_that_lost_its_volume_does_not_found_a_second_cluster() -> 
     assert again.record is None
     again.lost(NAMES[1])
     assert again.record is None
+
+
+def test_57_a_node_that_is_not_named_asks_until_it_is_taken_in() -> None:
+    founder = blank("raftq-0")
+    founder.greet(hello("raftq-1"))
+    founder.greet(hello("raftq-2"))
+    newcomer = blank("raftq-3")
+    assert newcomer.wake_at == float("inf")
+    newcomer.greet(hello("raftq-0", record=founder.record))
+    (request,) = newcomer.ask(1000.0)
+    assert (request.destination, request.incarnation) == ("raftq-0", "first")
+    assert newcomer.ask(1000.0) == []
+    assert 1000.0 < newcomer.wake_at < float("inf")
+    answer = JoinResponse(NAMES[0], request.source, Term(9), request.incarnation, False, NAMES[0], "not now")
+    newcomer.answered(answer)
+    assert newcomer.record is None
+    newcomer.answered(msgspec.structs.replace(answer, granted=True))
+    assert newcomer.record == founder.record
+    assert newcomer.ask(9000.0) == []
+    assert newcomer.wake_at == float("inf")
+
+
+def test_51_a_node_that_heard_of_a_cluster_founds_none_though_all_expected_are_blank_later() -> None:
+    founder = blank("raftq-0")
+    founder.greet(hello("raftq-1", record=record_of(blank("raftq-9", lowest((MemberId("raftq-9"),))))))
+    founder.greet(hello("raftq-2"))
+    assert founder.record is None
+    founder.greet(hello("raftq-1", "second"))
+    assert founder.record is not None, "it is blank itself now"
+
+
+def test_two_strangers_of_different_clusters_do_not_confuse_a_node() -> None:
+    """The first one heard of counts, for neither is expected."""
+    newcomer = blank("raftq-3")
+    for name, cluster in (("x", "first"), ("y", "second")):
+        record = BirthRecord(ClusterId(cluster), (Member(MemberId(name), Incarnation("first")),), Term(1))
+        newcomer.greet(Hello(1, 1, identity(name, cluster=cluster), record, ""))
+    assert "cluster first" in newcomer.waiting_for
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """Members come and go. The numbers in the names are those of the list of scenarios in `docs/consensus.md`."""
 
+import msgspec
 import pytest
 from raft_cluster import Cluster
 
 from raftq_k8s.raft.configuration import decode
-from raftq_k8s.raft.consensus import NotLeader
+from raftq_k8s.raft.consensus import Consensus, NotLeader
 from raftq_k8s.raft.membership import (
     AddLearner,
     ChangeRefused,
@@ -600,3 +601,12 @@ def test_an_answer_of_nobody_is_not_counted() -> None:
     answer = AppendResponse(MemberId("z"), MemberId("a"), Term(1), 1, True, Index(1), Index(0), Term(0), 200.0)
     cluster.deliver([answer])
     assert cluster["a"].ignored["no-member"] == 1
+
+
+def test_a_volume_without_a_cluster_makes_no_member() -> None:
+    cluster = Cluster("a")
+    node = cluster.nodes["a"]
+    restored = msgspec.structs.replace(node.disk.open(1 << 20), birth=None)
+    with pytest.raises(ValueError, match="belongs to no cluster"):
+        Consensus(node.identity, restored, Settings(), 1, 0.0)
+    assert set(node.core.members) == {"a"}

@@ -108,6 +108,14 @@ def test_49_who_is_listened_to(said: Hello, kind: str) -> None:
     assert verdict(Cluster("a", "b", "c"), said) == kind
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"protocol_min": 2}, {"protocol_min": -1}, {"term": -1}, {"last_index": -1}, {"protocol_max": 1 << 40}],
+)
+def test_what_no_correct_process_says_of_itself_is_refused(changed: dict[str, int]) -> None:
+    assert verdict(Cluster("a", "b", "c"), msgspec.structs.replace(hello(), **changed)) == "malformed"
+
+
 def test_61_replace_only_silent() -> None:
     """A blank namesake of a connected member is refused; when that is gone, it is listened to, and when that comes
     back, told to go."""
