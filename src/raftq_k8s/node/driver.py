@@ -14,11 +14,12 @@ import msgspec
 
 from raftq_k8s.node.actions import Actions, BirthReceipt, Load, Loaded, SliceReceipt, SliceWanted, Written
 from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused
-from raftq_k8s.node.notes import of_greeting, of_standing
+from raftq_k8s.node.notes import of_standing
+from raftq_k8s.node.peers import Peers
 from raftq_k8s.node.read_queue import ReadQueue
 from raftq_k8s.node.session_time import SessionTime
 from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds, Snapshots
-from raftq_k8s.node.status import NOBODY, NodeStatus, role_of
+from raftq_k8s.node.status import NOBODY, NodeStatus, role_of, time_left
 from raftq_k8s.node.submissions import Submission, Submissions, Token
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.node.unborn import Unborn
@@ -44,9 +45,6 @@ from raftq_k8s.raft.types import (
 )
 from raftq_k8s.state import commands
 from raftq_k8s.state.machine import StateMachine
-
-_STRANGERS_NOTED = 256
-"""Names under which somebody was refused: whoever invents more of them fills no memory and no log."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -84,12 +82,8 @@ class Driver:
         self._session_time = SessionTime(node.session_time_interval)
         self._paused_until: Instant = now
         self._observed_term = NO_TERM
-        self._hellos: dict[MemberId, Hello] = {}
-        self._http_addresses = {restored.member: node.http_address}
+        self._peers = Peers(restored.member, node.http_address)
         self._greeted: list[Accepted | output.Refused] = []
-        self._boots: dict[MemberId, BootId] = {}
-        """The process of each member that was accepted last."""
-        self._refusals: dict[MemberId, str] = {}
         self._announce = False
         self._notes: list[str] = []
         self._to_apply: tuple[Entry, ...] = ()
@@ -122,20 +116,13 @@ class Driver:
         identity = hello.identity
         match self._phase:
             case Consensus() as consensus:
-                if identity.member in consensus.members or len(self._hellos) < _STRANGERS_NOTED:
-                    self._remember(hello)
+                if identity.member in consensus.members or self._peers.has_room:
+                    self._peers.greeted(hello)
                 consensus.step(hello, now)
             case Unborn() as unborn:
-                self._remember(hello)
+                self._peers.greeted(hello)
                 refusal = unborn.birth.greet(hello)
                 self._greeted.append(Accepted(identity) if refusal is None else output.Refused(identity, refusal))
-
-    def _remember(self, hello: Hello) -> None:
-        """The last one under each name; of one volume, that of the youngest process."""
-        name, incarnation, generation = hello.identity.member, hello.identity.incarnation, hello.identity.generation
-        known = self._hellos.get(name)
-        if known is None or known.identity.incarnation != incarnation or known.identity.generation <= generation:
-            self._hellos[name] = hello
 
     def receive(self, sender: Identity, messages: Sequence[Wire], now: Instant) -> None:
         match self._phase:
@@ -148,8 +135,7 @@ class Driver:
             case Consensus():
                 self.ignore("stranger")
             case Unborn(birth=birth):
-                hello = self._hellos.get(sender.member)
-                greeted = hello is not None and hello.identity.is_process(sender)
+                greeted = self._peers.has_greeted(sender)
                 for message in messages:
                     if isinstance(message, JoinResponse) and greeted and message.source == sender.member:
                         birth.answered(message)
@@ -168,13 +154,12 @@ class Driver:
 
     def lost(self, peer: MemberId, now: Instant) -> None:
         self._submissions.lost(peer)
-        self._hellos.pop(peer, None)
+        self._peers.lost(peer)
         match self._phase:
             case Consensus() as consensus:
                 consensus.peer_lost(peer, now)
                 if peer not in consensus.members:  # whoever invents names fills no memory
-                    self._boots.pop(peer, None)
-                    self._http_addresses.pop(peer, None)
+                    self._peers.forget(peer)
             case Unborn() as unborn:
                 unborn.birth.lost(peer)
 
@@ -361,7 +346,7 @@ class Driver:
         self.identity = msgspec.structs.replace(self.identity, cluster=record.cluster)
         consensus = Consensus(self.identity, restored, self._node.settings, self._node.seed, now)
         self._phase = consensus
-        for hello in self._hellos.values():
+        for hello in self._peers.hellos:
             consensus.step(hello, now)  # who greeted the unborn node need not greet again
         consensus.observe_term(self._observed_term, now)
         self._announce = True
@@ -458,22 +443,12 @@ class Driver:
         self._note_progress()
 
     def _note_greeting(self, verdict: Accepted | output.Refused) -> None:
-        """A refusal is said once, not at each of the peer's tries."""
-        member = verdict.identity.member
         if isinstance(verdict, Accepted) and isinstance(self._phase, Consensus):
-            self._note_accepted(verdict.identity)
-        kind = verdict.refusal.kind if isinstance(verdict, output.Refused) else ""
-        if self._refusals.get(member, "") != kind and len(self._refusals) < _STRANGERS_NOTED:
-            self._refusals[member] = kind
-            self._notes.append(of_greeting(verdict))
-
-    def _note_accepted(self, identity: Identity) -> None:
-        if self._boots.setdefault(identity.member, identity.boot) != identity.boot:
-            self._boots[identity.member] = identity.boot
-            self._submissions.replaced(identity.member)
-        hello = self._hellos.get(identity.member)
-        if hello is not None and hello.identity == identity:
-            self._http_addresses[identity.member] = hello.http_address
+            replaced = self._peers.accepted(verdict.identity)
+            if replaced:
+                self._submissions.replaced(verdict.identity.member)
+        if note := self._peers.note(verdict):
+            self._notes.append(note)
 
     @property
     def _waiting_for(self) -> str | None:
@@ -488,7 +463,6 @@ class Driver:
     def status(self, now: Instant) -> NodeStatus:
         standing = self.standing
         since = self._leaderless_since
-        leader_http = self._http_addresses.get(standing.leader) if standing.leader is not None else None
         consensus = self._phase if isinstance(self._phase, Consensus) else None
         leading = consensus if standing.role == "leader" else None
         voters = consensus.voters if consensus else ()
@@ -500,11 +474,11 @@ class Driver:
             term=standing.term,
             leader=standing.leader,
             established=standing.established,
-            leader_http=leader_http or None,
+            leader_http=self._peers.http_address(standing.leader),
             caught_up=self.caught_up,
             leaderless_ms=0.0 if since is None else now - since,
-            quorum_left_ms=_left(leading.quorum_until if leading else None, now),
-            lease_left_ms=_left(leading.lease_until if leading else None, now),
+            quorum_left_ms=time_left(leading.quorum_until if leading else None, now),
+            lease_left_ms=time_left(leading.lease_until if leading else None, now),
             commit_index=consensus.commit_index if consensus else NO_INDEX,
             applied_index=self._applied_index,
             last_index=consensus.last_index if consensus else NO_INDEX,
@@ -518,11 +492,3 @@ class Driver:
             ignored_messages={**self._ignored, **(consensus.ignored if consensus else {})},
             proposals=dict(self._submissions.counts),
         )
-
-
-LONGEST_LEFT: Milliseconds = 3_600_000.0
-"""What is said of a time that never ends: a lone voter needs nobody to go on leading, and JSON knows no infinity."""
-
-
-def _left(until: Instant | None, now: Instant) -> Milliseconds:
-    return 0.0 if until is None else min(max(0.0, until - now), LONGEST_LEFT)

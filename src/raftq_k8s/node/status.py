@@ -5,7 +5,7 @@ from enum import IntEnum
 import msgspec
 
 from raftq_k8s.raft.output import Standing
-from raftq_k8s.raft.types import NO_INDEX, NO_TERM, ClusterId, Index, MemberId, Milliseconds, Term
+from raftq_k8s.raft.types import NO_INDEX, NO_TERM, ClusterId, Index, Instant, MemberId, Milliseconds, Term
 
 
 class RaftRole(IntEnum):
@@ -69,3 +69,11 @@ _ROLES = {
 
 def role_of(standing: Standing) -> RaftRole:
     return _ROLES[standing.role]
+
+
+LONGEST_LEFT: Milliseconds = 3_600_000.0
+"""What is said of a time that never ends: a lone voter needs nobody to go on leading, and JSON knows no infinity."""
+
+
+def time_left(until: Instant | None, now: Instant) -> Milliseconds:
+    return 0.0 if until is None else min(max(0.0, until - now), LONGEST_LEFT)

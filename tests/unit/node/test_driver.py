@@ -99,15 +99,15 @@ def test_a_process_that_did_not_greet_is_not_heard() -> None:
 def test_strangers_that_are_gone_fill_no_memory() -> None:
     cluster = DriverCluster(*ABC)
     driver = cluster["a"].driver
-    known = set(driver._boots), set(driver._http_addresses)
+    known = set(driver._peers._boots), set(driver._peers._http_addresses)
     for number in range(5):
         name = member(f"stranger-{number}")
         who = msgspec.structs.replace(driver.identity, cluster=None, member=name)
         driver.greet(msgspec.structs.replace(driver.hello(), identity=who), cluster.now)
         cluster.settle()
-        assert name in driver._boots
+        assert name in driver._peers._boots
         driver.lost(name, cluster.now)
-    assert (set(driver._boots), set(driver._http_addresses)) == known
+    assert (set(driver._peers._boots), set(driver._peers._http_addresses)) == known
 
 
 def test_a_message_in_another_members_name_is_not_heard() -> None:
