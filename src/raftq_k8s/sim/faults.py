@@ -147,7 +147,7 @@ def scripted(seed: int, kind: str, lasts: Milliseconds = 20_000.0) -> Plan:
     plan = swarm(seed, ("pause", "transfer", "lossy", "slow-network", "break"), lasts, often=0.5)
     size = dice.one_of((3, 3, 5))
     node = dice.below(size)
-    told = Fault(kind, dice.between(500.0, 4000.0), dice.between(200.0, 6000.0), node, amount=dice.between(0.0, 2000.0))
+    told = Fault(kind, dice.between(500.0, 3000.0), dice.between(200.0, 4000.0), node, amount=dice.between(0.0, 2000.0))
     others = [fault for fault in plan.faults if fault.node < size and not any(other >= size for other in fault.others)]
     return msgspec.structs.replace(
         plan,

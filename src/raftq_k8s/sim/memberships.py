@@ -65,6 +65,10 @@ def in_force_now(machine: "Machine", core: Core) -> Membership:
     return membership
 
 
+def _names(members: set[Member]) -> str:
+    return ", ".join(sorted(f"{each.name} ({each.incarnation})" for each in members))
+
+
 class Memberships:
     def __init__(self) -> None:
         self.committed: list[tuple[Index, Membership]] = []
@@ -143,9 +147,11 @@ class Memberships:
             )
         self._removed |= set(before.members) - set(after.members)
         if back := set(after.members) & self._removed:
-            raise Violation(MEMBERSHIP_SAFETY, f"at {entry.index} come back, and were removed before: {back}")
+            raise Violation(MEMBERSHIP_SAFETY, f"at {entry.index} come back, and were removed before: {_names(back)}")
         if forgotten := self._removed - set(after.tombstones):
-            raise Violation(MEMBERSHIP_SAFETY, f"at {entry.index} it is forgotten that these were removed: {forgotten}")
+            raise Violation(
+                MEMBERSHIP_SAFETY, f"at {entry.index} it is forgotten that these were removed: {_names(forgotten)}"
+            )
         self.committed.append((entry.index, after))
 
     def at(self, index: Index) -> Membership:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from raftq_k8s.sim.cluster import Cluster
 
 LOOK_AGAIN: Milliseconds = 50.0
-TURNED_AWAY_WITHIN: Milliseconds = 12_000.0
+TURNED_AWAY_WITHIN: Milliseconds = 8_000.0
 """It is dialled, greeted and told by then."""
 
 

@@ -6,6 +6,7 @@ from raftq_k8s.node.forwarding import Forward, Refused
 from raftq_k8s.node.submissions import Asked, Submissions
 from raftq_k8s.raft.types import Index, Instant, MemberId, Term
 from raftq_k8s.sim.mutations.mutation import Mutation
+from raftq_k8s.sim.mutations.provoking import datagrams
 from raftq_k8s.state.commands import Applied
 
 
@@ -53,6 +54,8 @@ MUTATIONS = (
         "a command that was brought twice takes effect twice",
         ((Submissions, "admit_forward", _admit_each),),
         ("lossy",),
+        3.0,
+        datagrams,
     ),
     Mutation(
         "lost-is-refused", "9", "a lost connection is taken for a refusal", ((Submissions, "lost", _lost_is_refused),)
@@ -62,6 +65,8 @@ MUTATIONS = (
         "9",
         "callers' deadlines are not kept",
         ((Submissions, "expire", _never_answer),),
-        ("partition", "one-way", "freeze", "lossy"),
+        ("lossy",),
+        3.0,
+        datagrams,
     ),
 )

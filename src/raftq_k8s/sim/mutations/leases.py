@@ -28,7 +28,6 @@ MUTATIONS = (
         "10",
         "clocks are taken for equal",
         ((lease, "DRIFT_ALLOWANCE", 1.0),),
-        ("partition", "bridge"),
         shaped=clocks_apart,
     ),
     Mutation("window-ignored", "10", "a voter elects whoever asks", ((lease, "window_left", _no_window),)),

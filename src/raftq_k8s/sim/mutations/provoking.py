@@ -12,17 +12,18 @@ from raftq_k8s.sim.faults import Fault, Plan
 def clocks_apart(plan: Plan) -> Plan:
     """Half of the clocks as slow as they may be and half as fast, long windows, and a network and disks that lose none
     of the few milliseconds by which such clocks differ within one."""
-    apart = tuple(
-        Fault("drift", 0.0, node=node, amount=0.96 if node % 2 else 1.04) for node in range(len(plan.settings))
-    )
+    apart = tuple(Fault("drift", 0.0, node=node, amount=0.96 if node % 2 else 1.04) for node in range(3))
+    cuts = tuple(Fault("partition", 3000.0 * turn, 2800.0, turn % 3, amount=1.0) for turn in range(1, 7))
     return msgspec.structs.replace(
         plan,
-        settings=_all(plan, 100.0, 1000.0, 1500.0),
+        settings=_all(plan, 100.0, 1000.0, 1500.0, 3),
+        founders=3,
         latency=(0.1, 0.3),
         disk=(0.1, 0.3),
         stream=True,
-        clients=1,
-        faults=apart + tuple(msgspec.structs.replace(fault, lasts=3000.0, amount=1.0) for fault in plan.faults),
+        clients=0,
+        sessions=0,
+        faults=(*apart, *cuts),
     )
 
 
@@ -40,12 +41,13 @@ def deposed_unaware(plan: Plan) -> Plan:
         faults += [Fault("one-way", cut_at, 500.0, speaker, (deaf,)) for speaker in (target, third)]
     return msgspec.structs.replace(
         plan,
-        settings=(_all(plan, 200.0, 800.0, 1500.0) * 3)[:3],
+        settings=_all(plan, 200.0, 800.0, 1500.0, 3),
         founders=3,
         latency=(0.1, 1.0),
         disk=(2.0, 10.0),
         stream=True,
         clients=6,
+        sessions=0,
         keys=1,
         think=20.0,
         lasts=8_000.0,
@@ -65,6 +67,7 @@ def handed_over_late(plan: Plan) -> Plan:
         latency=(20.0, 150.0),
         disk=(0.1, 1.0),
         clients=1,
+        sessions=0,
         think=300.0,
         faults=tuple(sorted(faults, key=_at)),
     )
@@ -86,12 +89,84 @@ def snapshots_come_twice(plan: Plan) -> Plan:
     )
 
 
-def _all(plan: Plan, heartbeat: Milliseconds, minimum: Milliseconds, maximum: Milliseconds) -> tuple[Settings, ...]:
+def cut_off_in_change(plan: Plan) -> Plan:
+    """Again and again members are changed, and a moment before that one of them is cut off: when that is the leader,
+    its change is not committed, and gone when it is heard again."""
+    dice = Dice(plan.seed, 4)
+    faults = []
+    for turn in range(8):
+        at = 700.0 + 2200.0 * turn
+        alone = dice.below(5)
+        voters = dice.some_of(range(5), 4)
+        faults.append(Fault("partition", at, 1500.0, alone, amount=0.0))
+        faults.append(Fault("replace-voters", at + 10.0, node=voters[0], others=tuple(voters[1:])))
+    return msgspec.structs.replace(
+        plan,
+        settings=_all(plan, 100.0, 300.0, 600.0, 5),
+        founders=5,
+        born=True,
+        latency=(0.1, 1.0),
+        disk=(0.1, 1.0),
+        faults=tuple(faults),
+    )
+
+
+def doubled_snapshots(plan: Plan) -> Plan:
+    """Snapshots of one piece, which are often doubled, and late."""
+    bounds = {"max_chunk_bytes": 1 << 16, "kept_entries": 0, "tail_bytes": 0}
+    return msgspec.structs.replace(
+        plan,
+        settings=tuple(msgspec.structs.replace(settings, **bounds) for settings in plan.settings),
+        snapshots=SnapshotBounds(after_bytes=300, after_entries=5, slice_bytes=1 << 16),
+        stream=False,
+        clients=4,
+        faults=(Fault("lossy", 0.0, plan.lasts, amount=0.2), *plan.faults),
+    )
+
+
+def datagrams(plan: Plan) -> Plan:
+    """Three members at the least, so that commands are forwarded, and messages that can be lost one by one."""
+    return msgspec.structs.replace(plan, settings=(plan.settings * 3)[:3], founders=3, stream=False, clients=8)
+
+
+def restarted_before_transfer(plan: Plan) -> Plan:
+    """Again and again a voter starts anew, and a moment later the leadership is handed over."""
+    dice = Dice(plan.seed, 4)
+    faults = []
+    for turn in range(10):
+        at = 700.0 + 900.0 * turn
+        voter, target = dice.some_of((0, 1, 2), 2)
+        faults.append(Fault("crash", at, 10.0, voter))
+        faults.append(Fault("transfer", at + dice.between(40.0, 120.0), node=target))
+    return msgspec.structs.replace(
+        plan,
+        settings=_all(plan, 100.0, 400.0, 900.0, 3),
+        founders=3,
+        born=True,
+        latency=(0.1, 1.0),
+        disk=(0.1, 1.0),
+        clients=1,
+        sessions=0,
+        faults=tuple(faults),
+    )
+
+
+def never_one_voter(plan: Plan) -> Plan:
+    """Five first members at the least, of which two or more are to vote."""
+    faults = tuple(fault for fault in plan.faults if fault.kind != "replace-voters" or fault.others)
+    return msgspec.structs.replace(plan, faults=faults)
+
+
+def _all(
+    plan: Plan, heartbeat: Milliseconds, minimum: Milliseconds, maximum: Milliseconds, size: int = 0
+) -> tuple[Settings, ...]:
+    """Times for all alike; and for so many as `size` says, or as there are."""
+    count = size or len(plan.settings)
     return tuple(
         msgspec.structs.replace(
             settings, heartbeat=heartbeat, minimum_election=minimum, maximum_election=maximum, max_inflight=64
         )
-        for settings in plan.settings
+        for settings in (plan.settings * count)[:count]
     )
 
 

@@ -5,6 +5,7 @@ from raftq_k8s.sim.mutations import (
     disks,
     elections,
     leases,
+    membership,
     reads,
     replication,
     sessions,
@@ -23,4 +24,5 @@ MUTATIONS: tuple[Mutation, ...] = (
     *leases.MUTATIONS,
     *transfers.MUTATIONS,
     *reads.MUTATIONS,
+    *membership.MUTATIONS,
 )

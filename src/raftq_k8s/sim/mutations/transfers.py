@@ -6,7 +6,7 @@ from raftq_k8s.raft.quorum import FOREVER, promised_until
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.types import Instant, Milliseconds, Term, TransferId
 from raftq_k8s.sim.mutations.mutation import Mutation
-from raftq_k8s.sim.mutations.provoking import handed_over_late
+from raftq_k8s.sim.mutations.provoking import handed_over_late, restarted_before_transfer
 
 
 def _never_cancelled(core: Core, term: Term, id_: TransferId) -> bool:
@@ -33,16 +33,16 @@ MUTATIONS = (
         "10",
         "the vote of a transfer that was given up still passes the window",
         ((transfer, "_is_cancelled", _never_cancelled),),
-        _PROVOKING,
+        ("transfer",),
         3.0,
+        handed_over_late,
     ),
     Mutation(
         "restarted-vote-forced",
         "10",
         "a restarted voter, which forgot what was given up, grants forced votes at once",
         ((lease, "window_after_start", _nothing_after_start),),
-        ("transfer", "slow-network", "crash"),
-        3.0,
+        shaped=restarted_before_transfer,
     ),
     Mutation(
         "lease-kept-in-transfer",
