@@ -171,4 +171,4 @@ def test_61_a_namesake_with_a_younger_volume_is_remembered_in_place_of_the_forme
     )
     cluster[leader].driver.greet(blank, cluster.now)
     cluster.settle()
-    assert cluster[leader].driver._http_addresses[MemberId(lost)] == "elsewhere:80"
+    assert cluster[leader].driver._peers.http_address(MemberId(lost)) == "elsewhere:80"
