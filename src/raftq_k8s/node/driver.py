@@ -160,6 +160,7 @@ class Driver:
                 consensus.peer_lost(peer, now)
                 if peer not in consensus.members:  # whoever invents names fills no memory
                     self._peers.forget(peer)
+                    self._submissions.replaced(peer)  # and the next one of that name is another one
             case Unborn() as unborn:
                 unborn.birth.lost(peer)
 

@@ -421,6 +421,26 @@ def test_a_forward_that_comes_again_after_it_was_forgotten_does_not_take_effect_
     assert leader.driver.status(cluster.now).last_index == last + 3
 
 
+def test_whoever_comes_back_under_the_name_of_a_former_member_may_begin_with_lower_tickets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submissions, "_TICKETS_REMEMBERED", 2)
+    cluster = DriverCluster(*ABC)
+    cluster.cut.add("d")  # there is none, but for what is said in its name
+    leader = cluster[cluster.elect()]
+    last = leader.driver.status(cluster.now).last_index
+    for boot, tickets in (("before", (107, 108, 109, 110)), ("after", (7,))):
+        former = msgspec.structs.replace(leader.driver.identity, member=member("d"), boot=BootId(boot))
+        former = msgspec.structs.replace(former, incarnation=Incarnation(boot))
+        leader.driver.greet(msgspec.structs.replace(leader.driver.hello(), identity=former), cluster.now)
+        cluster.settle()
+        for ticket in tickets:
+            leader.driver.receive(former, [Forward(member("d"), leader.name, ticket, RED)], cluster.now)
+            cluster.settle()
+        leader.driver.lost(member("d"), cluster.now)
+    assert leader.driver.status(cluster.now).last_index == last + 5
+
+
 def test_a_forward_to_a_process_that_was_replaced_is_not_sent_to_the_next_one() -> None:
     """The new process knows nothing of it, and the old one may have committed it."""
     cluster = DriverCluster(*ABC)
