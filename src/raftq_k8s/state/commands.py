@@ -41,7 +41,8 @@ class OpenSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="o
 
 class InSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="in-session"):
     """The encoded `DocumentCommand` takes effect once, however often it comes under that sequence. A client numbers its
-    commands upwards, and may have as many under way at a time as the session keeps replies."""
+    commands upwards, and from the first that is unanswered to the last that has left there are never more than the
+    session keeps replies: else one that comes first pushes another out of the window."""
 
     session: Count
     sequence: Count
