@@ -555,6 +555,15 @@ def test_an_acknowledgement_past_the_leaders_end_is_counted_and_changes_nothing(
     assert cluster["a"].commit_index == 1
 
 
+def test_a_leader_hears_no_appends_of_its_own_term() -> None:
+    cluster = Cluster("a", "b", "c")
+    cluster.elect("a")
+    cluster["a"].step(append("b", "a", 1, (1, 1), entry(2, 1)), cluster.now)
+    assert cluster["a"].ignored["impossible"] == 1
+    assert cluster["a"].standing.established
+    assert cluster["a"].last_index == 1
+
+
 def test_committed_entries_are_never_truncated() -> None:
     cluster = Cluster("a", "b", "c")
     cluster.elect("a")

@@ -116,6 +116,23 @@ def test_39_slow_node_snapshot() -> None:
     assert cluster.nodes["c"].installed == 1
 
 
+def test_39_one_refusal_tells_that_a_snapshot_is_needed() -> None:
+    cluster = lagging()
+    propose(cluster, "a", 10)
+    assert cluster["a"].last_index > cluster["a"].base_index + 5
+    cluster.heal()
+    refusals = 0
+    while not cluster.take(is_chunk):
+        cluster.now += 5
+        for node in cluster.live:
+            node.core.tick(cluster.now)
+            node.sync()
+        batch = cluster.take(lambda message: not is_chunk(message))
+        refusals += sum(isinstance(m, AppendResponse) and m.source == "c" and not m.success for m in batch)
+        cluster.deliver(batch)
+    assert refusals == 1
+
+
 def test_39_pieces_go_one_at_a_time_and_each_waits_for_the_peers_disk() -> None:
     cluster = lagging()
     cluster.heal()
@@ -303,8 +320,10 @@ def test_39_another_leader_with_another_snapshot_begins_anew() -> None:
     assert cluster["c"].snapshot == earlier
 
 
-def test_39_a_snapshot_that_is_replaced_in_the_middle_is_begun_anew_as_the_later_one() -> None:
-    cluster = lagging()
+@pytest.mark.parametrize("kept", [0, 20])
+def test_39_a_snapshot_that_is_replaced_in_the_middle_is_begun_anew_as_the_later_one(kept: int) -> None:
+    """Whether the log still begins before the end of the first one, or not."""
+    cluster = lagging(Settings(kept_entries=kept, tail_bytes=0, max_chunk_bytes=100))
     cluster.heal()
     cluster.deliver([until_chunk(cluster)])
     propose_held(cluster, 10)
@@ -788,6 +807,15 @@ def test_41_what_is_applied_is_let_go_as_fast_however_much_is_committed_at_once(
     assert max(at_once) == APPLIED_AT_ONCE
     assert core.applied_index == core.last_index
     assert core.last_index - core._core.log.oldest < 10 * APPLIED_AT_ONCE
+
+
+def test_41_of_a_long_log_no_more_is_sent_at_once_than_may_be_in_flight() -> None:
+    cluster = Cluster("a", "b", "c", settings=Settings(max_inflight_bytes=1000, max_append_bytes=900))
+    cluster.elect("a")
+    cluster.advance(100)
+    cluster.propose("a", *[bytes(100)] * 50)
+    sent = [m for m in cluster.take(lambda m: m.destination == "b") if isinstance(m, AppendEntries)]
+    assert [len(append.entries) for append in sent] == [7, 1, 1]
 
 
 def test_41_a_command_larger_than_all_bounds_travels_alone() -> None:
