@@ -26,7 +26,7 @@ from raftq_k8s.node.unborn import Unborn
 from raftq_k8s.raft import output
 from raftq_k8s.raft.birth import Birth, BirthRule
 from raftq_k8s.raft.consensus import Consensus, NotLeader, Overloaded, Transferring
-from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Refusal
+from raftq_k8s.raft.membership import BirthRecord, Change, Hello, Identity, Refusal
 from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, JoinResponse
 from raftq_k8s.raft.output import NO_OUTPUT, Accepted, ChunkWanted, EntriesWanted, Output, Standing
 from raftq_k8s.raft.persistence import HardState, Restored
@@ -146,6 +146,14 @@ class Driver:
         """A peer does not listen to this process."""
         if isinstance(self._phase, Consensus):
             self._phase.refused_by(by, refusal, now)
+
+    def change(self, change: Change, now: Instant) -> None:
+        """Change the members, because a person says so. Raises the core's `NotLeader` and `ChangeRefused`."""
+        match self._phase:
+            case Consensus() as consensus:
+                consensus.change(change, now)
+            case Unborn():
+                raise NotLeader(None)
 
     def depart(self, member: MemberId, now: Instant) -> None:
         """That member, perhaps this one, goes away for good: it is removed through the log."""

@@ -23,6 +23,7 @@ DOORS = (
     "receive",
     "lost",
     "refused",
+    "change",
     "depart",
     "submit",
     "read",

@@ -96,38 +96,38 @@ class ChangeRefused(ValueError):
     """The members cannot be changed like that, or not now; nothing was begun."""
 
 
-class AddLearner(msgspec.Struct, frozen=True, gc=False):
+class AddLearner(msgspec.Struct, frozen=True, gc=False, tag="add-learner"):
     """It receives the log from here on; once it has caught up it may be promoted."""
 
     member: Member
 
 
-class Promote(msgspec.Struct, frozen=True, gc=False):
+class Promote(msgspec.Struct, frozen=True, gc=False, tag="promote"):
     """A learner becomes a voter."""
 
     member: Member
 
 
-class Remove(msgspec.Struct, frozen=True, gc=False):
+class Remove(msgspec.Struct, frozen=True, gc=False, tag="remove"):
     """For good: that incarnation never comes back."""
 
     member: Member
 
 
-class Replace(msgspec.Struct, frozen=True, gc=False):
+class Replace(msgspec.Struct, frozen=True, gc=False, tag="replace"):
     """The volume of a member was lost: its former incarnation is removed, and this one under its name is a learner."""
 
     member: Member
 
 
-class ReplaceVoters(msgspec.Struct, frozen=True):
+class ReplaceVoters(msgspec.Struct, frozen=True, tag="replace-voters"):
     """These are the voters, instead of those before, by way of a joint configuration (dissertation §4.3). Who is none
     of them any more is removed."""
 
     voters: tuple[Member, ...]
 
 
-class RaiseVersion(msgspec.Struct, frozen=True, gc=False):
+class RaiseVersion(msgspec.Struct, frozen=True, gc=False, tag="raise-version"):
     """Every member understands that version of commands and formats."""
 
     version: int

@@ -1,11 +1,13 @@
 """Drivers of processes that join, leave and are turned away."""
 
 import msgspec
+import pytest
 from driver_cluster import DriverCluster, Held
 
 from raftq_k8s.node import forwarding
 from raftq_k8s.node.actions import BirthReceipt
-from raftq_k8s.raft.membership import Refusal
+from raftq_k8s.raft.consensus import NotLeader
+from raftq_k8s.raft.membership import ChangeRefused, Member, Refusal, ReplaceVoters
 from raftq_k8s.raft.messages import JoinResponse
 from raftq_k8s.raft.output import Refused
 from raftq_k8s.raft.settings import Settings
@@ -147,6 +149,26 @@ def test_63_a_hello_tells_what_the_node_understands() -> None:
     settings = msgspec.structs.replace(Settings(), versions=type(Settings().versions)(2, 3))
     later = DriverCluster("a", settings=settings)["a"].driver.hello()
     assert (later.protocol_min, later.protocol_max) == (2, 3)
+
+
+def test_34_a_person_may_replace_several_voters_at_once() -> None:
+    settings = Settings(max_voters=1)
+    cluster = DriverCluster(*ABC, settings=settings)
+    leader = cluster.elect()
+    for name in "de":
+        cluster.add(name)
+        greet_all(cluster, name)
+        cluster.advance(1000)
+    wanted = tuple(Member(MemberId(name), cluster[name].driver.identity.incarnation) for name in (leader, "d", "e"))
+    with pytest.raises(NotLeader):
+        cluster["d"].driver.change(ReplaceVoters(wanted), cluster.now)
+    cluster[leader].driver.change(ReplaceVoters(wanted), cluster.now)
+    cluster.advance(500)
+    assert voters(cluster["e"], cluster.now) == "".join(sorted((leader, "d", "e")))
+    with pytest.raises(ChangeRefused, match="the voters already"):
+        cluster[leader].driver.change(ReplaceVoters(wanted), cluster.now)
+    with pytest.raises(NotLeader):
+        cluster.add("f").driver.change(ReplaceVoters(wanted), cluster.now)
 
 
 def test_61_a_namesake_with_a_younger_volume_is_remembered_in_place_of_the_former() -> None:

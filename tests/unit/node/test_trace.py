@@ -23,7 +23,7 @@ from raftq_k8s.node.replay import Replay
 from raftq_k8s.node.trace import Call, Ended, Ending, Recording, TraceUnreadable, TraceUnusable
 from raftq_k8s.raft import election
 from raftq_k8s.raft.consensus import NotLeader
-from raftq_k8s.raft.membership import Refusal
+from raftq_k8s.raft.membership import ChangeRefused, RaiseVersion, Refusal
 from raftq_k8s.raft.types import MemberId, Term
 from raftq_k8s.state.commands import Put, encode
 from raftq_k8s.state.machine import StateMachine
@@ -59,6 +59,8 @@ def eventful_life(monkeypatch: pytest.MonkeyPatch, folder: Path, **bounds: int) 
     for held in cluster.nodes.values():
         held.driver.refused(cluster[third].driver.identity, Refusal("busy", "come back later"), cluster.now)
         held.driver.depart(MemberId("nobody"), cluster.now)
+        with pytest.raises((NotLeader, ChangeRefused)):
+            held.driver.change(RaiseVersion(1), cluster.now)
     cluster.settle()
     for held in cluster.nodes.values():
         held.driver.end(cluster.now)
