@@ -65,7 +65,8 @@ def lost(core: Core, peer: MemberId) -> None:
     core.connected.discard(peer)
     if peer not in core.configuration.incarnations:
         core.accepted.pop(peer, None)
-        core.speaks.pop(peer, None)
+        if _present(core, peer) is None:
+            core.speaks.pop(peer, None)
 
 
 def _remember(core: Core, identity: Identity) -> None:

@@ -6,7 +6,7 @@ from raft_cluster import CLUSTER, Cluster
 
 from raftq_k8s.raft.consensus import NotLeader
 from raftq_k8s.raft.greeting import STRANGERS_KEPT
-from raftq_k8s.raft.membership import Hello, Identity, Member, Refusal, Remove
+from raftq_k8s.raft.membership import AddLearner, Hello, Identity, Member, Refusal, Remove
 from raftq_k8s.raft.messages import AppendEntries, AppendResponse
 from raftq_k8s.raft.output import Accepted, Refused
 from raftq_k8s.raft.persistence import Receipt
@@ -190,6 +190,21 @@ def test_strangers_that_are_gone_fill_no_memory() -> None:
     cluster["a"].peer_lost(B, cluster.now)
     core = cluster["a"]._core
     assert set(core.accepted) == set(core.speaks) == {"b", "c"}
+
+
+def test_the_connection_of_a_strangers_former_process_may_die_after_its_next_one_said_hello() -> None:
+    """That one waits for the disk, and becomes a member: what it speaks is known."""
+    cluster = Cluster("a", settings=Settings(max_voters=1))
+    cluster.elect("a")
+    assert verdict(cluster, hello(member="z")) == "accepted"
+    cluster["a"].step(hello(member="z", generation=2), cluster.now)
+    cluster["a"].peer_lost(Z, cluster.now)
+    cluster.settle()
+    assert cluster["a"].recognises(hello(member="z", generation=2).identity)
+    cluster.change("a", AddLearner(Member(Z, Incarnation("i-z"))))
+    cluster.nodes["a"].sync()
+    cluster["a"].tick(cluster.now)
+    assert cluster["a"].membership.learners
 
 
 def test_strangers_fill_no_volume() -> None:
