@@ -17,6 +17,7 @@ demo: .venv/demo.stamp ## three agents on this machine: kill the leader, see ano
 
 test: lint ## everything that needs no cluster: lint, unit, integration and simulation tests (about 5 minutes on two cores)
 	$(PYTEST) tests/unit tests/integration tests/simulation --cov --cov-report= $(ARGS)
+	.venv/bin/coverage report --include='*/raftq_k8s/raft/*' --skip-covered --show-missing --fail-under=100
 
 unit: .venv/dev.stamp ## the unit tests alone
 	$(PYTEST) tests/unit $(ARGS)

@@ -164,7 +164,7 @@ class Consensus:
                 joining.on_join_request(core, message, now)
             case LeaveRequest():
                 joining.on_leave_request(core, message)
-            case JoinResponse():
+            case JoinResponse():  # pragma: no branch
                 core.ignore("late-join")
 
     def _is_heard(self, message: Message) -> bool:

@@ -299,7 +299,7 @@ class Core:
                 self.restart_election_timer(now)
                 for read in reads:
                     self.fail_read(read.origin, ReadFailure.LEADERSHIP_LOST)
-            case PreCandidate() | Candidate():
+            case PreCandidate() | Candidate():  # pragma: no branch
                 self.role = Follower(leader)
         self.note_leader()
 

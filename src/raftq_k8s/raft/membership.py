@@ -166,7 +166,7 @@ def changed(membership: Membership, change: Change) -> Membership:
             return msgspec.structs.replace(rest, learners=_with(rest.learners, member))
         case ReplaceVoters(voters):
             return _joint(membership, voters)
-        case RaiseVersion(version):
+        case RaiseVersion(version):  # pragma: no branch
             if version <= membership.version:
                 raise ChangeRefused(f"the version is {membership.version} already")
             return msgspec.structs.replace(membership, version=version)

@@ -83,8 +83,8 @@ def abdicate(core: Core, leader: Leader, now: Instant) -> None:
     """This leader votes no longer, by a committed configuration: lead no longer either, and let whoever lacks the least
     stand at once."""
     target = successor(core, leader, core.configuration.voters)
-    if target is not None:
-        core.send(TimeoutNow(core.me, target, core.term, TransferId(leader.last_transfer + 1)))
+    assert target is not None  # somebody votes, and it is not this node
+    core.send(TimeoutNow(core.me, target, core.term, TransferId(leader.last_transfer + 1)))
     core.follow(core.term, None, now)
 
 

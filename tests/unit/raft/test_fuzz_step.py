@@ -535,6 +535,7 @@ ENTRY = Entry(Index(6), T, EntryKind.COMMAND)
         (AppendResponse(B, ME, T, 1, True, Index(1), Index(0), Term(0), math.nan), "impossible"),
         (AppendResponse(B, ME, T, 1, False, Index(1), Index(-1), Term(0), 200.0), "impossible"),
         (TimeoutNow(B, ME, T, 0), "impossible"),
+        (SnapshotChunk(B, ME, T, 1, SnapshotMark(Index(9), T, Membership(()), 1, 0), 0, b"x"), "impossible"),
         (ReadIndexRequest(B, ME, T, -7), "impossible"),
         (ReadIndexRequest(B, ME, T, 1 << 64), "impossible"),
         (ReadIndexResponse(B, ME, T, 1, True, Index(0)), "impossible"),
