@@ -121,8 +121,12 @@ class BusTransport:
         self._greeter = asyncio.create_task(self._keep_greeting(), name="raftq hello")
 
     def send(self, destination: MemberId, messages: Sequence[Wire]) -> None:
+        """A member that joined later may not have been named by the application: the first message for it is a hello,
+        in place of what it would not listen to yet."""
         peer = self._peers.get(destination)
-        if peer is not None and peer.connected:
+        if peer is None:
+            self.sighted(_node_now(destination))
+        elif peer.connected:
             for message in messages:
                 self._say(peer, message)
 

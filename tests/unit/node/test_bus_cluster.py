@@ -79,6 +79,27 @@ def test_57_a_blank_node_that_the_record_does_not_name_is_added() -> None:
     run(scenario())
 
 
+def test_57_members_that_joined_by_others_find_each_other() -> None:
+    """d and e know a alone, and nobody tells them of each other. Whoever leads then reaches both."""
+
+    async def scenario() -> None:
+        cluster = BusCluster("a")
+        await cluster.start(founder="a")
+        for name in "de":
+            newcomer = cluster.add(name)
+            await newcomer.dispatch("ackNode", {"id": "a", "time": 1})
+            await newcomer.dispatch("serviceStarted", {"node": {"id": name, "time": 1}})
+        await until(lambda: all(raft.status().voters == ("a", "d", "e") for raft in cluster.nodes.values()))
+        await cluster.crash("a")
+        leader = await cluster.leader()
+        assert leader in "de"
+        await cluster.nodes[leader].dispatch("replicateData", {"n": 1})
+        await until(lambda: all(raft.get_data() == {"n": 1} for raft in cluster.nodes.values()))
+        await cluster.stop()
+
+    run(scenario())
+
+
 def test_60_whoever_leaves_for_good_is_removed_and_stops() -> None:
     """The application tells every node of it, as it tells of everything; whoever leads acts."""
 

@@ -12,7 +12,7 @@ from raftq_k8s.node.bus_messages import Greeting, Spoken, Verdict, decode, encod
 from raftq_k8s.node.bus_transport import BusTransport
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.membership import Hello, Identity, Member, Membership, Refusal
-from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, SnapshotChunk, SnapshotMark
+from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, SnapshotChunk, SnapshotMark, VoteResponse
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Index, MemberId, Term
 
 A, B = MemberId("a"), MemberId("b")
@@ -121,6 +121,24 @@ def test_hello_is_said_until_it_is_answered_and_not_to_who_is_away() -> None:
         assert node.said == []
         node.transport.sighted(RaftNode(B, 2))
         assert isinstance(node.spoken()[0], Greeting)
+        await node.transport.close()
+
+    run(scenario())
+
+
+def test_whoever_the_node_has_to_speak_to_is_greeted_though_nobody_named_it() -> None:
+    """It joined by another member, and the application has not said so."""
+
+    async def scenario() -> None:
+        node = await Node().start()
+        node.transport.send(B, [VoteResponse(A, B, Term(3), True, False, 0.0)])
+        (said,) = node.spoken()
+        assert isinstance(said, Greeting)
+        node.hears(Verdict(hello(identity(B)), identity(A), None))
+        await until(lambda: node.transport.connected(B))
+        node.said.clear()
+        node.transport.send(B, [VoteResponse(A, B, Term(3), True, False, 0.0)])
+        assert [type(said) for said in node.spoken()] == [VoteResponse]
         await node.transport.close()
 
     run(scenario())
