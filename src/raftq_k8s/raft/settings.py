@@ -58,6 +58,10 @@ class Settings(msgspec.Struct, frozen=True):
             raise ValueError("bounds of bytes and messages must be at least 1")
         if min(self.tail_bytes, self.kept_entries) < 0:
             raise ValueError("what is kept of the log, in memory and behind a snapshot, is not less than nothing")
+        if self.max_voters < 1 or self.silent_for < 0:
+            raise ValueError("somebody must vote, and nobody can have been silent for less than no time")
+        if not 0 < self.versions.oldest <= self.versions.newest:
+            raise ValueError(f"versions must go from an older to a newer one, not {self.versions}")
 
     @property
     def window(self) -> Milliseconds:

@@ -1,6 +1,9 @@
+from typing import Any
+
 import pytest
 
 from raftq_k8s.raft.settings import Settings
+from raftq_k8s.raft.versions import Versions
 
 
 @pytest.mark.parametrize(
@@ -18,9 +21,13 @@ from raftq_k8s.raft.settings import Settings
         {"max_chunk_bytes": 0},
         {"tail_bytes": -1},
         {"kept_entries": -1},
+        {"max_voters": 0},
+        {"silent_for": -1},
+        {"versions": Versions(0, 1)},
+        {"versions": Versions(2, 1)},
     ],
 )
-def test_settings_with_which_nobody_could_lead_are_refused(wrong: dict[str, int]) -> None:
+def test_settings_with_which_nobody_could_lead_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must|bounds|kept"):
         Settings(**wrong)
 
