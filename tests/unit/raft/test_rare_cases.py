@@ -11,6 +11,7 @@ from raftq_k8s.raft.consensus import Consensus
 from raftq_k8s.raft.log import Log
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member, Membership
 from raftq_k8s.raft.messages import Entry, EntryKind, JoinResponse, VoteRequest
+from raftq_k8s.raft.output import ChunkWanted
 from raftq_k8s.raft.persistence import HardState, Receipt, Restored
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, Index, MemberId, Term
@@ -105,6 +106,38 @@ def test_configurations_that_a_snapshot_covers_are_forgotten_but_for_the_last() 
     assert configurations.settle(Index(9)) == configurations.latest
     assert configurations.truncate(Index(9))
     assert configurations.latest.voters == ("a",)
+
+
+def test_where_nothing_is_handed_over_there_is_nothing_to_cancel() -> None:
+    cluster = Cluster("a", "b", "c")
+    leader = cluster.elect("a")
+    leader.take_output()
+    lease = leader.lease_until
+    leader.cancel_transfer(cluster.now)
+    assert leader.lease_until == lease is not None
+    assert leader.take_output().messages == ()
+
+
+def test_a_snapshot_that_was_replaced_on_its_way_is_begun_anew_as_the_later_one() -> None:
+    cluster = Cluster("a", "b", "c", settings=Settings(kept_entries=0))
+    leader = cluster.elect("a")
+    cluster.isolate("c")
+    cluster.propose("a", b"one")
+    cluster.advance(100)
+    first = cluster.snapshot("a")
+    cluster.propose("a", b"two")
+    cluster.advance(100)
+    cluster.nodes["a"].slow_disk = True  # nothing is read from it meanwhile
+    cluster.heal()
+    while not (wanted := cluster.nodes["a"].wanted):
+        cluster.advance(10)
+    assert isinstance(wanted[0], ChunkWanted)
+    assert wanted[0].index == first.index
+    later = msgspec.structs.replace(first, index=leader.commit_index)
+    leader.snapshot_taken(later)
+    leader.snapshot_chunk(wanted[0], None, cluster.now)
+    (anew,) = leader.take_output().wanted
+    assert anew == ChunkWanted(C.name, later.index, 0, Settings().max_chunk_bytes)
 
 
 def test_a_node_says_to_which_cluster_it_belongs() -> None:
