@@ -3,7 +3,7 @@
 import msgspec
 
 from raftq_k8s.raft.birth import BirthRule, lowest
-from raftq_k8s.raft.membership import BirthRecord, Member, ReplaceVoters
+from raftq_k8s.raft.membership import BirthRecord, Member, Membership, ReplaceVoters
 from raftq_k8s.raft.types import ClusterId, MemberId, Milliseconds, Term
 from raftq_k8s.sim import scripted
 from raftq_k8s.sim.clients import Client, Clients
@@ -224,7 +224,10 @@ class Cluster:
         lost = member(machine)
         kept = {member(each) for each in self.machines if not each.disk.corrupt} - {lost}
         memberships = [each for machine in self.machines for _, each in machine.seen.configurations]
-        return all(is_quorum(each, kept.__contains__) for each in (self.invariants.memberships.latest, *memberships))
+        return all(
+            is_quorum(_with_lost_learners(each, kept), kept.__contains__)
+            for each in (self.invariants.memberships.latest, *memberships)
+        )
 
     def _leave(self, machine: Machine, fault: Fault) -> None:
         """It asks by itself, or its owner asks whoever leads."""
@@ -311,10 +314,18 @@ class Cluster:
 
     @property
     def _staying(self) -> list[Machine]:
-        """Whoever runs, and neither is to go nor was let go, has to be a member in the end."""
-        removed = self.invariants.memberships.was_removed
-        runs = [machine for machine in self.machines if machine.wanted and not machine.disk.corrupt]
-        return [machine for machine in runs if not (machine.departing or removed(member(machine)))]
+        """Whoever runs and understands what is spoken, and neither is to go nor was let go, has to be a member in the
+        end."""
+        memberships = self.invariants.memberships
+        return [
+            machine
+            for machine in self.machines
+            if machine.wanted
+            and not machine.disk.corrupt
+            and not machine.departing
+            and not memberships.was_removed(member(machine))
+            and machine.settings.versions.newest >= memberships.latest.version
+        ]
 
     def _all_becomes_well(self) -> None:
         longest = max(settings.maximum_election for settings in self.plan.settings)
@@ -355,6 +366,12 @@ class Cluster:
             else f"{machine.name} {'unborn' if machine.up else 'down'}"
             for machine in self.machines
         )
+
+
+def _with_lost_learners(membership: Membership, kept: set[Member]) -> Membership:
+    """A leader that has not noticed yet may make one a voter that was lost just now."""
+    lost = tuple(learner for learner in membership.learners if learner not in kept)
+    return msgspec.structs.replace(membership, voters=(*membership.voters, *lost))
 
 
 def run(plan: Plan) -> Result:

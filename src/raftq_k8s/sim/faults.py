@@ -10,6 +10,7 @@ import msgspec
 from raftq_k8s.node.snapshots import SnapshotBounds
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import Instant, Milliseconds
+from raftq_k8s.raft.versions import SPOKEN, Versions
 from raftq_k8s.sim.dice import Dice
 
 
@@ -206,6 +207,7 @@ def _settings(size: int, dice: Dice, more: Dice) -> tuple[Settings, ...]:
     max_chunk_bytes = more.one_of((50, 500, 1 << 16))
     max_inflight_bytes = more.one_of((100, 1 << 16, 1 << 22))
     max_voters = more.one_of((3, 5, 5, 7))
+    upgrading = more.chance(0.3)
     silent_for = more.one_of((700.0, 2500.0))
     return tuple(
         msgspec.structs.replace(
@@ -218,6 +220,7 @@ def _settings(size: int, dice: Dice, more: Dice) -> tuple[Settings, ...]:
             max_inflight_bytes=max_inflight_bytes,
             max_voters=max_voters,
             silent_for=silent_for,
+            versions=Versions(1, more.one_of((1, 2, 2))) if upgrading else SPOKEN,
         )
         for _ in range(size)
     )

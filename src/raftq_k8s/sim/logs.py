@@ -23,6 +23,7 @@ from raftq_k8s.sim.violation import (
     LEADER_APPEND_ONLY,
     LEADER_COMPLETENESS,
     LOG_MATCHING,
+    MEMBERSHIP_SAFETY,
     STATE_MACHINE_SAFETY,
     Violation,
 )
@@ -159,6 +160,7 @@ class Logs:
         self._terms.add(entry.term)
         self._committed_in.append(max(term, self._committed_in[-1]) if self._committed_in else term)
         if entry.kind is not EntryKind.COMMAND:
+            self._all_understand(self._memberships.latest)
             return
         self._commands.append(entry)
         if entry.command not in self.attempts:
@@ -169,6 +171,14 @@ class Logs:
             raise Violation(EXACTLY_ONCE, f"one command stands at {earlier} and again at {entry.index}")
         if self.attempts[entry.command] == "refused":
             raise Violation(EXACTLY_ONCE, f"the command at {entry.index} is committed, and was refused before")
+
+    def _all_understand(self, membership: Membership) -> None:
+        for each in membership.members:
+            machine = self.machines.get(each.name)
+            if machine is not None and machine.settings.versions.newest < membership.version:
+                raise Violation(
+                    MEMBERSHIP_SAFETY, f"version {membership.version} is used, and {each.name} does not understand it"
+                )
 
     def _is_a_leaders_own(self, entry: Entry) -> None:
         if not isinstance(commands.decode(entry.command), Elapse):

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from raftq_k8s.raft import changes, configuration, core, greeting, membership, quorum, replication, transfer
+from raftq_k8s.raft import changes, configuration, core, greeting, joining, membership, quorum, replication, transfer
 from raftq_k8s.raft.configuration import Configuration, Configurations
 from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.membership import Hello, Member, Membership, Refusal
@@ -85,6 +85,10 @@ def _never_older(core: Core, identity: Any) -> None:
     return None
 
 
+def _as_this_one(core: Core) -> int:
+    return core.settings.versions.newest
+
+
 def _old_copy(plan: Plan) -> Plan:
     return scripted(plan.seed, "rolled-back")
 
@@ -152,6 +156,13 @@ MUTATIONS = (
         ((membership, "_removed", _without_a_trace),),
         ("leave", "join", "wipe"),
         3.0,
+    ),
+    Mutation(
+        "version-of-the-leader",
+        "8",
+        "the version is raised as soon as the leader understands it",
+        ((joining, "_understood_by_all", _as_this_one),),
+        ("crash", "transfer"),
     ),
     Mutation(
         "rolled-back-votes",
