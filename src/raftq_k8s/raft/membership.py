@@ -53,7 +53,7 @@ class BirthRecord(msgspec.Struct, frozen=True, array_like=True):
 class Membership(msgspec.Struct, frozen=True, array_like=True):
     """Who belongs to a cluster, as the log says it: the command of a `CONFIGURATION` entry, and part of a snapshot.
 
-    Every tuple stands in the order of the names. A name appears under one incarnation only; a voter that stays through
+    Members stand in the order of their names. A name appears under one incarnation only; a voter that stays through
     a joint configuration stands in `voters` and in `outgoing`.
     """
 
@@ -63,7 +63,9 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     learners: tuple[Member, ...] = ()
     """They receive the log, and count for nothing."""
     tombstones: tuple[Member, ...] = ()
-    """Incarnations that were removed: they never come back."""
+    """Incarnations that were removed, in that order: they never come back. Only the last `MOST_TOMBSTONES` of them are
+    kept, for this travels with every piece of a snapshot. Who is forgotten disturbs nobody: a log that ends before its
+    own removal gets no votes, and nothing but a new volume asks to join."""
     version: int = 1
     """Of commands and formats: the highest that all members understand. It never falls."""
 
@@ -74,7 +76,7 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     @property
     def is_possible(self) -> bool:
         """Whether a correct leader may have written it."""
-        sets = (self.voters, self.outgoing, self.learners, self.tombstones)
+        sets = (self.voters, self.outgoing, self.learners)
         in_order = all(_in_order(set(each)) == each for each in sets)
         names = [member.name for member in self.members]
         one_incarnation = len(set(names)) == len(names) and "" not in names
@@ -90,6 +92,8 @@ LONGEST_NAME = 253
 
 MOST_MEMBERS = 256
 """Learners included: whoever invents processes that ask to join fills no configuration without end."""
+
+MOST_TOMBSTONES = 256
 
 
 class ChangeRefused(ValueError):
@@ -187,7 +191,7 @@ def _removed(membership: Membership, member: Member) -> Membership:
         membership,
         voters=voters,
         learners=_without(membership.learners, member),
-        tombstones=_with(membership.tombstones, member),
+        tombstones=buried(membership.tombstones, (member,)),
     )
 
 
@@ -213,8 +217,13 @@ def _bounded(membership: Membership) -> Membership:
 
 def without_outgoing(membership: Membership) -> Membership:
     """The end of a joint configuration: its new half alone."""
-    removed = set(membership.outgoing) - set(membership.voters)
-    return msgspec.structs.replace(membership, outgoing=(), tombstones=_in_order({*membership.tombstones, *removed}))
+    removed = _in_order(set(membership.outgoing) - set(membership.voters))
+    return msgspec.structs.replace(membership, outgoing=(), tombstones=buried(membership.tombstones, removed))
+
+
+def buried(tombstones: tuple[Member, ...], removed: tuple[Member, ...]) -> tuple[Member, ...]:
+    """With these last, and without the oldest where there are too many."""
+    return (*tombstones, *removed)[-MOST_TOMBSTONES:]
 
 
 def _with(members: tuple[Member, ...], member: Member) -> tuple[Member, ...]:

@@ -11,7 +11,7 @@ had committed and this node never received is lost, and nothing can tell how muc
 import msgspec
 
 from raftq_k8s.raft.configuration import encode, of_log
-from raftq_k8s.raft.membership import BirthRecord, Member
+from raftq_k8s.raft.membership import BirthRecord, Member, buried
 from raftq_k8s.raft.messages import Entry, EntryKind
 from raftq_k8s.raft.persistence import HardState, Restored, Write
 from raftq_k8s.raft.types import LONGEST_STEP, ClusterId, Index, Term
@@ -35,13 +35,13 @@ def recovered(restored: Restored, cluster: ClusterId, above: Term) -> Write:
         raise NotRecoverable(f"no cluster can begin in term {term}")
     survivor = Member(restored.member, restored.incarnation)
     former = of_log(restored.birth, restored).latest.membership
-    gone = {member for member in (*former.tombstones, *former.members) if member != survivor}
+    gone = tuple(member for member in former.members if member != survivor)
     alone = msgspec.structs.replace(
         former,
         voters=(survivor,),
         outgoing=(),
         learners=(),
-        tombstones=tuple(sorted(gone, key=lambda member: (member.name, member.incarnation))),
+        tombstones=buried(former.tombstones, gone),
     )
     last = restored.entries[-1].index if restored.entries else restored.base
     return Write(

@@ -7,6 +7,7 @@ from raft_cluster import Cluster
 from raftq_k8s.raft.configuration import decode
 from raftq_k8s.raft.consensus import Consensus, NotLeader
 from raftq_k8s.raft.membership import (
+    MOST_TOMBSTONES,
     AddLearner,
     ChangeRefused,
     Member,
@@ -16,6 +17,7 @@ from raftq_k8s.raft.membership import (
     Remove,
     Replace,
     ReplaceVoters,
+    changed,
 )
 from raftq_k8s.raft.messages import AppendEntries, AppendResponse, EntryKind, Message, TimeoutNow, VoteRequest
 from raftq_k8s.raft.output import Refused
@@ -381,6 +383,19 @@ def test_34_an_outgoing_voter_whose_log_alone_ends_the_joint_configuration_stand
 def _ends_joint(append: AppendEntries) -> bool:
     written = [decode(entry.command) for entry in append.entries if entry.kind is EntryKind.CONFIGURATION]
     return any(membership is not None and not membership.outgoing for membership in written)
+
+
+def test_the_latest_of_those_that_were_removed_are_remembered() -> None:
+    """Pods without a volume that lasts leave one behind at each start: without a bound no piece of a snapshot would
+    fit a message any more."""
+    starts = [Member(MemberId("b"), Incarnation(f"volume{number}")) for number in range(MOST_TOMBSTONES + 2)]
+    keeper = Member(MemberId("a"), Incarnation("kept"))
+    membership = changed(Membership(voters=(keeper,)), AddLearner(starts[0]))
+    for start in starts[1:]:
+        membership = changed(membership, Replace(start))
+    assert membership.is_possible
+    assert membership.tombstones == tuple(starts[1:-1])
+    assert changed(membership, Remove(starts[-1])).tombstones == tuple(starts[2:])
 
 
 def test_a_removed_member_hears_of_it_and_stops() -> None:
