@@ -78,8 +78,9 @@ def has_caught_up(core: Core, leader: Leader, peer: MemberId, now: Instant) -> b
 
 
 def _in_touch(core: Core, leader: Leader, now: Instant) -> set[MemberId]:
-    """With whom this leader could go on at once: they vouch for it, and lack little. It is only asked who is in it."""
-    vouching = {peer for peer in core.peers if leader.promises.get(peer, NEVER) > now}
+    """With whom this leader could go on at once: they are connected, vouch for it, and lack little. It is only asked
+    who is in it."""
+    vouching = {peer for peer in core.peers if peer in core.connected and leader.promises.get(peer, NEVER) > now}
     return {core.me} | {peer for peer in vouching if has_caught_up(core, leader, peer, now)}
 
 

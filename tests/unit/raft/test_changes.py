@@ -292,6 +292,14 @@ def test_a_removal_that_would_leave_no_majority_is_refused() -> None:
     assert cluster["a"].standing.established
 
 
+def test_whose_connection_died_a_moment_ago_is_not_relied_upon() -> None:
+    """It promised until later, but it may never come back."""
+    cluster = led_by_a()
+    cluster["a"].peer_lost(MemberId("c"), cluster.now)
+    with pytest.raises(ChangeRefused, match="no majority is connected and caught up"):
+        cluster.change("a", Remove(cluster.nodes["b"].member))
+
+
 def test_35_remove_leader() -> None:
     """It leads until its removal is committed without it, then lets another one stand at once."""
     cluster = led_by_a()

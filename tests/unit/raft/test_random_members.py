@@ -63,7 +63,15 @@ class Members:
         pairs = pairwise(self.memberships)
         return sum(len(set(before.learners) & set(after.voters)) for before, after in pairs)
 
+    def greet(self) -> None:
+        """Whoever lost a connection finds it again."""
+        for node in self.cluster.live:
+            for other in self.cluster.live:
+                if other is not node:
+                    node.meet(other)
+
     def act(self) -> None:
+        self.greet()
         match self.dice.choice(["change", "change", "change", "ask", "ask", "ask", "leave", "wipe", "return"]):
             case "change":
                 self._change()
@@ -200,10 +208,7 @@ def test_members_come_and_go_whatever_fails() -> None:
         for node in cluster.nodes.values():
             if node.consensus is None:
                 node.start()
-            for other in cluster.live:
-                if other is not node:
-                    node.meet(other)
-                    other.meet(node)
+        members.greet()
         cluster.settle()
         cluster.advance(10 * settings.maximum_election)
         members.history.check(cluster)
