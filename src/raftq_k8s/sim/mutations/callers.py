@@ -16,7 +16,7 @@ def _answer_at_once(self: Submissions, batch: Any, term: Term, first: Index) -> 
 
 
 def _committed_whatever_the_term(self: Submissions, index: Index, term: Term, result: Any) -> None:
-    for proposal in self._proposed.pop(index, ()):
+    for proposal in self._decided(index):
         self.resolve(proposal.origin, Refused("not-leader") if result is None else result)
 
 
