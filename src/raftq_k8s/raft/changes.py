@@ -50,6 +50,9 @@ def begin(core: Core, leader: Leader, change: Change, now: Instant) -> None:
     if reason := not_now(core, leader):
         raise ChangeRefused(reason)
     after = of(changed(core.configuration.membership, change))
+    for member in after.membership.members:
+        if not (core.configuration.names(member) or _understands(core, member)):
+            raise ChangeRefused(f"{member.name} did not say yet that it understands version {after.membership.version}")
     if isinstance(change, Promote) and not has_caught_up(core, leader, change.member.name, now):
         raise ChangeRefused(f"{change.member.name} has not caught up yet")
     if after.halves != core.configuration.halves and not is_majority(_in_touch(core, leader, now), after):
@@ -70,6 +73,14 @@ def not_now(core: Core, leader: Leader) -> str | None:
     if leader.transfer is not None:
         return f"leadership is being handed to {leader.transfer.target}"
     return None
+
+
+def _understands(core: Core, member: Member) -> bool:
+    """Whoever is new has to have greeted: what all members understand is in use."""
+    process = core.accepted.get(member.name)
+    if process is None or process.incarnation != member.incarnation:
+        return False
+    return core.speaks[member.name].newest >= core.configuration.membership.version
 
 
 def has_caught_up(core: Core, leader: Leader, peer: MemberId, now: Instant) -> bool:
@@ -150,6 +161,8 @@ def _settled(core: Core, configuration: Configuration, now: Instant) -> None:
     for process in core.greeted:
         if Member(process.member, process.incarnation) in tombstones:
             core.turn_away(process, removed(core, process.member))
+        elif core.speaks[process.member].newest < version:
+            core.turn_away(process, too_old(core, process.member, version))
     if isinstance(core.role, Leader) and not core.is_voter:
         transfer.abdicate(core, core.role, now)
     if Member(core.me, core.identity.incarnation) in tombstones:
@@ -157,6 +170,12 @@ def _settled(core: Core, configuration: Configuration, now: Instant) -> None:
     if version > core.settings.versions.newest:
         newest = core.settings.versions.newest
         core.fence(Refusal("version", f"the cluster uses version {version}, and {core.me} knows {newest}"), now)
+
+
+def too_old(core: Core, member: MemberId, version: int) -> Refusal:
+    return Refusal(
+        "version", f"cluster {core.identity.cluster} uses version {version}, which {member} does not understand"
+    )
 
 
 def removed(core: Core, member: MemberId) -> Refusal:

@@ -574,9 +574,18 @@ def test_34_an_election_in_a_joint_configuration_needs_both_halves() -> None:
 
 def test_a_joint_change_to_voters_out_of_reach_is_refused() -> None:
     cluster = led_by_a()
-    unknown = tuple(Member(MemberId(name), Incarnation(f"i-{name}")) for name in "xyz")
+    empty = tuple(cluster.add(name).member for name in "xyz")
     with pytest.raises(ChangeRefused, match="no majority is connected and caught up"):
-        cluster.change("a", ReplaceVoters(unknown))
+        cluster.change("a", ReplaceVoters(empty))
+
+
+def test_whoever_did_not_greet_is_not_added() -> None:
+    """Nor another incarnation of whoever did: what it understands is not known."""
+    cluster = led_by_a()
+    cluster.add("d")
+    for name in ("x", "d"):
+        with pytest.raises(ChangeRefused, match=f"{name} did not say yet that it understands version 1"):
+            cluster.change("a", AddLearner(Member(MemberId(name), Incarnation("other"))))
 
 
 def test_a_joint_configuration_is_not_left_during_a_transfer() -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from raft_cluster import Cluster, Node
 
-from raftq_k8s.raft.membership import ChangeRefused, RaiseVersion
+from raftq_k8s.raft.membership import AddLearner, ChangeRefused, RaiseVersion
 from raftq_k8s.raft.messages import VoteRequest
 from raftq_k8s.raft.output import Accepted, Refused
 from raftq_k8s.raft.settings import Settings
@@ -81,6 +81,25 @@ def test_63_whoever_does_not_understand_what_is_in_use_is_refused() -> None:
         cluster["a"].step(msgspec.structs.replace(said, protocol_max=newest, identity=again), cluster.now)
         (verdict,) = answers(cluster.nodes["a"])
         assert (verdict.refusal.kind if isinstance(verdict, Refused) else None) == kind
+
+
+def test_63_whoever_greeted_before_does_not_join_a_cluster_whose_language_it_lacks() -> None:
+    """Its hello was accepted while the version was lower: it is turned away when that rises, and not added."""
+    cluster = cluster_of(a=NEW, b=NEW, c=NEW)
+    d = cluster.add("d")
+    d.crash()
+    d.settings = msgspec.structs.replace(d.settings, versions=OLD)
+    d.start()
+    assert cluster["a"].recognises(d.identity)
+    cluster.elect("a")
+    cluster.advance(1000)
+    assert cluster["a"].version == 2
+    assert not cluster["a"].recognises(d.identity)
+    cluster.nodes["a"].meet(d)
+    with pytest.raises(ChangeRefused, match="d did not say yet that it understands version 2"):
+        cluster.change("a", AddLearner(d.member))
+    upgrade(cluster, "d", NEW)
+    cluster.change("a", AddLearner(d.member))
 
 
 def answers(node: Node) -> list[Accepted | Refused]:
