@@ -4,7 +4,8 @@ import msgspec
 
 from raftq_k8s.raft.birth import BirthRule, lowest
 from raftq_k8s.raft.membership import BirthRecord, Member, Membership, ReplaceVoters
-from raftq_k8s.raft.types import ClusterId, MemberId, Milliseconds, Term
+from raftq_k8s.raft.quorum import NEVER
+from raftq_k8s.raft.types import ClusterId, Instant, MemberId, Milliseconds, Term
 from raftq_k8s.sim import scripted
 from raftq_k8s.sim.clients import Client, Clients
 from raftq_k8s.sim.dice import Dice
@@ -21,6 +22,8 @@ ELECTION_TIMES = 10
 """Maximum ones, within which a leader must be found once the faults are over."""
 RECONNECTED: Milliseconds = 3000.0
 """By then whoever can be dialled is."""
+UNNOTICED: Milliseconds = 1000.0
+"""So long a leader may go on counting on a voter that was lost: longer than any window."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -66,6 +69,7 @@ class Cluster:
         self.invariants.logs.machines = {machine.name: machine for machine in self.machines}
         self.clients = Clients(self.events, self.invariants, self.machines, plan.keys)
         self._healed = False
+        self._volume_lost_at: Instant = NEVER
         for machine in self.machines:
             machine.wanted = machine.number < plan.founders
             self._connect(machine)
@@ -168,9 +172,11 @@ class Cluster:
                     each.crash(silently=fault.amount > 0)
                     self.events.after(fault.lasts, each.start)
             case "wipe" if self._can_spare(machine):
+                self._volume_lost_at = self.events.now
                 machine.lose_volume(silently=fault.amount > 0)
                 self.events.after(fault.lasts, machine.start)
             case "corrupt" if self._can_spare(machine):
+                self._volume_lost_at = self.events.now
                 machine.crash(silently=False)
                 machine.disk.corrupt = True
             case "join":
@@ -217,20 +223,26 @@ class Cluster:
                 pass
 
     def _can_spare(self, machine: Machine) -> bool:
-        """Whether every configuration that is or may come into force has a majority left without that volume. Where the
-        birth record is not everywhere yet, the loss of a founder's may be the end of it."""
+        """Whether every configuration that is or may come into force has a majority left without that volume: also
+        without the members that are about to go. Where the birth record is not everywhere yet, the loss of a founder's
+        may be the end of it."""
         if any(each.disk.contents.birth is None for each in self.machines[: self.plan.founders] if not each.disk.wiped):
             return False
         lost = member(machine)
         kept = {member(each) for each in self.machines if not each.disk.corrupt} - {lost}
+        departing = {member(each) for each in self.machines if each.departing}
         memberships = [each for machine in self.machines for _, each in machine.seen.configurations]
         return all(
             is_quorum(_with_lost_learners(each, kept), kept.__contains__)
+            and is_quorum(_with_lost_learners(_without(each, departing), kept), kept.__contains__)
             for each in (self.invariants.memberships.latest, *memberships)
         )
 
     def _leave(self, machine: Machine, fault: Fault) -> None:
-        """It asks by itself, or its owner asks whoever leads."""
+        """It asks by itself, or its owner asks whoever leads. Not when a volume was lost just now: nobody has noticed,
+        and who is let go may be missed."""
+        if self.events.now < self._volume_lost_at + UNNOTICED:
+            return
         machine.departing = True
         machine.depart(machine.name)
         if fault.amount:
@@ -366,6 +378,11 @@ class Cluster:
             else f"{machine.name} {'unborn' if machine.up else 'down'}"
             for machine in self.machines
         )
+
+
+def _without(membership: Membership, departing: set[Member]) -> Membership:
+    staying = tuple(voter for voter in membership.voters if voter not in departing)
+    return msgspec.structs.replace(membership, voters=staying or membership.voters)
 
 
 def _with_lost_learners(membership: Membership, kept: set[Member]) -> Membership:

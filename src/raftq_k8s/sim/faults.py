@@ -204,7 +204,7 @@ def _settings(size: int, dice: Dice, more: Dice) -> tuple[Settings, ...]:
     mixed = dice.chance(0.25)
     kept_entries = more.one_of((0, 2, 30))
     tail_bytes = more.one_of((0, 300, 1 << 20))
-    max_chunk_bytes = more.one_of((50, 500, 1 << 16))
+    max_chunk_bytes = more.one_of((500, 2000, 1 << 16))
     max_inflight_bytes = more.one_of((100, 1 << 16, 1 << 22))
     max_voters = more.one_of((3, 5, 5, 7))
     upgrading = more.chance(0.3)

@@ -15,7 +15,7 @@ from raftq_k8s.raft.messages import Entry, EntryKind, SnapshotMark
 from raftq_k8s.raft.persistence import Compaction, Write
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.types import NO_INDEX, Index, MemberId, Term
-from raftq_k8s.sim.memberships import Memberships, in_force_now, is_quorum
+from raftq_k8s.sim.memberships import Memberships, in_force_this_turn, is_quorum
 from raftq_k8s.sim.session_watch import SessionWatch
 from raftq_k8s.sim.violation import (
     DURABLE_BEFORE_REPLY,
@@ -146,7 +146,7 @@ class Logs:
         if commit > known:
             for entry in _entries(machine, core, Index(known + 1), commit):
                 self._commit(machine, entry, core.term)
-            self._is_held_by_a_majority(machine, in_force_now(machine, core), self.committed[-1])
+            self._is_held_by_a_majority(machine, in_force_this_turn(machine, core), self.committed[-1])
         if type(core.role) is Leader and term != core.term:
             raise Violation(
                 LEADER_COMPLETENESS,
@@ -184,16 +184,16 @@ class Logs:
         if not isinstance(commands.decode(entry.command), Elapse):
             raise Violation(EXACTLY_ONCE, f"nobody asked for the command that stands at {entry.index}")
 
-    def _is_held_by_a_majority(self, machine: "Machine", membership: Membership, entry: Entry) -> None:
+    def _is_held_by_a_majority(self, machine: "Machine", memberships: list[Membership], entry: Entry) -> None:
         def holds(voter: Member) -> bool:
             return voter.name in self.machines and self.machines[voter.name].disk.holds(entry, voter.incarnation)
 
-        if not is_quorum(membership, holds):
-            held = [voter.name for voter in membership.members if holds(voter)]
+        if not any(is_quorum(membership, holds) for membership in memberships):
+            held = [voter.name for voter in memberships[-1].members if holds(voter)]
             raise Violation(
                 DURABLE_BEFORE_REPLY,
                 f"{machine.name} commits {entry.index} of term {entry.term}, but only the disks of {held} hold it, "
-                f"which are no majority of {membership}",
+                f"which are no majority of {memberships[-1]}",
             )
 
     def elected(self, machine: "Machine", core: Core) -> None:

@@ -56,13 +56,14 @@ def in_force(machine: "Machine") -> Membership:
     return configurations[-1][1] if configurations else NOBODY
 
 
-def in_force_now(machine: "Machine", core: Core) -> Membership:
-    """The same, of a leader: what it has appended in this turn is not written yet, and counts."""
-    membership = in_force(machine)
+def in_force_this_turn(machine: "Machine", core: Core) -> list[Membership]:
+    """The same, one after the other: what a leader has appended in this turn is not written yet, and counts; but what
+    it committed earlier in the turn was counted before that."""
+    memberships = [in_force(machine)]
     for entry in core.log.between(max(Index(machine.seen.last_index + 1), core.log.oldest), core.log.last_index):
-        if entry.kind == EntryKind.CONFIGURATION:
-            membership = decode(entry.command) or membership
-    return membership
+        if entry.kind == EntryKind.CONFIGURATION and (membership := decode(entry.command)) is not None:
+            memberships.append(membership)
+    return memberships
 
 
 def _names(members: set[Member]) -> str:
