@@ -114,6 +114,7 @@ class Driver:
     def greet(self, hello: Hello, now: Instant) -> None:
         """The verdict comes with some later actions: mostly at once, else when what it rests on is synced."""
         identity = hello.identity
+        self._peers.asks(hello)
         match self._phase:
             case Consensus() as consensus:
                 if identity.member in consensus.members or self._peers.has_room:
@@ -162,7 +163,7 @@ class Driver:
 
     def lost(self, peer: MemberId, now: Instant) -> None:
         self._submissions.lost(peer)
-        self._peers.lost(peer)
+        greets_again = self._peers.lost(peer)
         match self._phase:
             case Consensus() as consensus:
                 consensus.peer_lost(peer, now)
@@ -171,6 +172,8 @@ class Driver:
                     self._submissions.replaced(peer)  # and the next one of that name is another one
             case Unborn() as unborn:
                 unborn.birth.lost(peer)
+        if greets_again is not None:
+            self.greet(greets_again, now)
 
     def submit(self, submissions: Sequence[Submission]) -> None:
         """Commands from here; each ends in exactly one of the `resolved`."""

@@ -18,6 +18,8 @@ STRANGERS_LIMIT = 256
 class Peers:
     def __init__(self, me: MemberId, http_address: str) -> None:
         self._hellos: dict[MemberId, Hello] = {}
+        self._unanswered: dict[MemberId, Hello] = {}
+        """Those whose verdict has not left yet."""
         self._http_addresses = {me: http_address}
         self._boots: dict[MemberId, BootId] = {}
         """The process of each member that was accepted last."""
@@ -40,8 +42,13 @@ class Peers:
         if known is None or known.identity.incarnation != incarnation or known.identity.generation <= generation:
             self._hellos[name] = hello
 
-    def lost(self, peer: MemberId) -> None:
+    def asks(self, hello: Hello) -> None:
+        self._unanswered[hello.identity.member] = hello
+
+    def lost(self, peer: MemberId) -> Hello | None:
+        """The connection to that peer is gone. A hello that is still to be answered came by another one, and holds."""
         self._hellos.pop(peer, None)
+        return self._unanswered.get(peer)
 
     def forget(self, stranger: MemberId) -> None:
         """Nobody asks for one who is no member."""
@@ -62,8 +69,11 @@ class Peers:
         return replaced
 
     def note(self, verdict: Accepted | Refused) -> str | None:
-        """A sentence for people, where the verdict is another one than at the peer's last try."""
+        """The verdict leaves. Returns a sentence for people, where it is another one than at the peer's last try."""
         member = verdict.identity.member
+        asks = self._unanswered.get(member)
+        if asks is not None and asks.identity == verdict.identity:
+            del self._unanswered[member]
         kind = verdict.refusal.kind if isinstance(verdict, Refused) else ""
         if self._refusals.get(member, "") == kind or len(self._refusals) >= STRANGERS_LIMIT:
             return None

@@ -43,6 +43,23 @@ def test_57_a_blank_node_asks_is_added_and_catches_up() -> None:
     assert any(actions.announce for actions in d.history)
 
 
+def test_66_who_greets_by_a_new_connection_before_the_old_one_is_lost_stays_present() -> None:
+    """After a stall both are there in one turn. Who took the loss for that of the new connection was deaf to the peer
+    from its birth on, or never relied on it again, for nobody greets twice on one connection."""
+    cluster = DriverCluster(*ABC)
+    cluster.elect()
+    d = cluster.add("d")
+    for name in ABC:
+        d.driver.greet(cluster[name].driver.hello(), cluster.now)
+        d.driver.lost(MemberId(name), cluster.now)
+        cluster[name].driver.greet(d.driver.hello(), cluster.now)
+        cluster[name].driver.lost(MemberId("d"), cluster.now)
+        cluster.settle()
+    cluster.advance(1000)
+    assert "stranger" not in d.driver.status(cluster.now).ignored_messages
+    assert voters(d, cluster.now) == voters(cluster["a"], cluster.now) == "abcd"
+
+
 def test_57_it_belongs_to_no_cluster_before_its_record_is_on_the_disk() -> None:
     cluster = DriverCluster(*ABC)
     cluster.elect()
