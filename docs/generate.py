@@ -1,5 +1,6 @@
 """Writes the tables of these pages anew that say what the code says: the settings in configuration.md, from the struct
-that the agent itself reads its settings by, and in consensus.md the tests of each scenario, from their numbers.
+that the agent itself reads its settings by, in consensus.md the tests of each scenario, from their numbers, and in
+simulator.md the kinds of faults.
 
 `generate.py --check` changes nothing and ends with exit code 1 when a page is not up to date.
 """
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 from raftq_k8s.agent.settings import CHAPTERS
 from raftq_k8s.agent.sources import Explained, explained
+from raftq_k8s.sim.faults import KINDS, SCRIPTED
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
@@ -55,9 +57,15 @@ def scenario_table(old: str) -> str:
     return "\n".join(["| # | scenario | test |", "| --- | --- | --- |", *rows]) + "\n"
 
 
+def fault_table(_: str) -> str:
+    rows = [f"| `{kind}` | {what} |" for kind, what in {**KINDS, **SCRIPTED}.items()]
+    return "\n".join(["| kind | what goes wrong |", "| --- | --- |", *rows]) + "\n"
+
+
 TABLES = (
     Table(HERE / "configuration.md", "settings", settings_table),
     Table(HERE / "consensus.md", "scenarios", scenario_table),
+    Table(HERE / "simulator.md", "faults", fault_table),
 )
 
 

@@ -13,8 +13,8 @@ from raftq_k8s.sim import cluster, faults, mutations
 def test_seeds_without_a_violation_end_with_0_and_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["simulate", "--seeds", "1", "--seed", "3", "--seconds", "3", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert set(told) == {"seeds", "simulated_seconds", "elections", "commits", "faults", "violations"}
-    assert told["seeds"] == 1
+    assert set(told) == {"first_seed", "seeds", "simulated_seconds", "elections", "commits", "faults", "violations"}
+    assert (told["first_seed"], told["seeds"]) == (3, 1)
     assert told["simulated_seconds"] >= 3
     assert told["violations"] == []
 
@@ -38,7 +38,8 @@ def test_a_violation_ends_with_1_and_a_story_that_can_be_replayed(
 
 def test_a_fault_that_does_not_exist_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["simulate", "--faults", "crash,earthquake"]) == 2
-    assert "earthquake" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "'--faults': no such fault: earthquake; there are crash," in said
 
 
 def test_a_script_runs_on_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,7 +52,9 @@ def test_a_script_runs_on_its_own(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_file_that_is_no_story_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "story.json").write_text("{}")
     assert run(["simulate", "--replay", str(tmp_path / "story.json")]) == 2
-    assert "cannot be replayed" in capsys.readouterr().err
+    assert "neither an agent's trace" in capsys.readouterr().err
+    assert run(["simulate", "--replay", str(tmp_path / "none.json")]) == 2
+    assert capsys.readouterr().err.endswith("none.json cannot be replayed: No such file or directory\n")
 
 
 def test_faults_are_named_by_a_list() -> None:

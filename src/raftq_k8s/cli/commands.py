@@ -101,25 +101,40 @@ def demo(
 
 
 @application.command(
-    epilog="For example:  [bold]raftq simulate --seeds 1000[/]   one seed again:  "
-    "[bold]raftq simulate --seed 42 --seeds 1[/]   only some faults:  "
-    "[bold]raftq simulate --seeds 500 --faults crash,partition[/]   does it find bugs:  "
-    "[bold]raftq simulate --mutations[/]",
+    epilog="many seeds:   [bold]raftq simulate --seeds 1000[/]\n\n"
+    "one again:    [bold]raftq simulate --seed 42 --seeds 1[/]\n\n"
+    "some faults:  [bold]raftq simulate --seeds 500 --faults crash,partition[/]\n\n"
+    "a trace:      [bold]raftq simulate --replay raftq-0.trace[/]",
 )
 def simulate(
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds are run, one cluster for each.")] = 200,
-    seed: Annotated[int | None, typer.Option(min=0, help="The first seed; drawn, and printed, if not given.")] = None,
-    faults: Annotated[str, typer.Option(help="Only these kinds, separated by commas; all by default.")] = "",
-    seconds: Annotated[float, typer.Option(min=1, max=3600, help="Simulated time with faults, for each seed.")] = 20.0,
-    replay: Annotated[Path | None, typer.Option(help="Run the story or the trace in this file again.")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, metavar="NUMBER", help="How many seeds are run, one cluster for each.")
+    ] = 200,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="NUMBER", help="The first seed; drawn, and printed, if not given.")
+    ] = None,
+    faults: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND,KIND,…",
+            help="Only these kinds of faults; all by default. One that does not exist lists them.",
+        ),
+    ] = "",
+    seconds: Annotated[
+        float, typer.Option(min=1, max=3600, metavar="SECONDS", help="Simulated time with faults, for each seed.")
+    ] = 20.0,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Run the story or the trace in this file again.")
+    ] = None,
     mutations: Annotated[bool, typer.Option("--mutations", help="See whether deliberate bugs are caught.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end, and nothing else.")] = False,
 ) -> None:
     """Run whole clusters in one thread, from seeds, through crashes, partitions and slow disks, and check every step.
 
-    A violation is printed with its seed, the smallest plan of faults that shows it, and the command that replays it.
-    The exit code is 1 if there is one, if a mutation is not caught, or if a trace that an agent wrote (raftq agent
-    --trace FILE) does not come to the same again.
+    A violation is printed with its seed, the smallest plan of faults that shows
+    it, and the command that replays it. The exit code is 1 if there is one, if a
+    mutation is not caught, or if a trace that [bold]raftq agent --trace FILE[/] wrote does
+    not come to the same again.
     """
     from raftq_k8s.cli import simulate as command
 
@@ -130,7 +145,7 @@ def simulate(
     try:
         kinds = command.kinds_of(faults)
     except command.BadFaults as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(str(error), param_hint="'--faults'") from error
     base = secrets.randbelow(1 << 40) if seed is None else seed
     raise typer.Exit(command.simulate(seeds, base, kinds, seconds, json))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from raftq_k8s.cli.replay import is_trace
 from raftq_k8s.cli.replay import replay as replay_trace
@@ -53,7 +53,7 @@ def simulate(seeds: int, base: int, kinds: tuple[str, ...], seconds: float, as_j
     stories = [story_of(result, kinds, seconds) for result in summary.violating[:_STORIES]]
     files = [_saved(story) for story in stories]
     if as_json:
-        print(json.dumps(_as_json(summary, stories, files)))
+        print(json.dumps({"first_seed": base, **_as_json(summary, stories, files)}))
     else:
         _tell(summary, took, base, console)
         for story, file in zip(stories, files, strict=True):
@@ -71,8 +71,12 @@ def replay(file: Path, as_json: bool) -> int:
         if is_trace(file):
             return replay_trace(file, as_json)
         story = msgspec.json.decode(file.read_bytes(), type=Story)
-    except (OSError, msgspec.DecodeError) as error:
-        print(f"raftq: {file} cannot be replayed: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"raftq: {file} cannot be replayed: {error.strerror}", file=sys.stderr)
+        return 2
+    except msgspec.DecodeError as error:
+        what = "it is neither an agent's trace nor a story that raftq simulate saved"
+        print(f"raftq: {file} cannot be replayed: {what}: {error}", file=sys.stderr)
         return 2
     result = run(story.plan)
     summary = Summary()
@@ -117,13 +121,13 @@ def _watched(results: Iterable[Result], total: int, console: Console, *, quiet: 
         return
     columns = (
         SpinnerColumn(),
-        BarColumn(),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=10),
+        MofNCompleteColumn(table_column=Column(min_width=2 * len(str(total)) + 1)),
+        TimeRemainingColumn(table_column=Column(min_width=len("0:00:00"))),
         TextColumn("{task.description}"),
-        TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=total)
+        task = progress.add_task("the first ones run", total=total)
         faults = elections = violations = 0
         began = time.monotonic()
         for done, result in enumerate(results, start=1):
@@ -131,7 +135,8 @@ def _watched(results: Iterable[Result], total: int, console: Console, *, quiet: 
             elections += result.elections
             violations += result.violation is not None
             rate = done / (time.monotonic() - began)
-            said = f"{rate:.0f} seeds/s · {faults} faults · {elections} elections · {violations} violations"
+            # On a narrow terminal the end is cut off.
+            said = f"{violations} violations · {_rate(rate)} · {faults} faults · {elections} elections"
             progress.update(task, advance=1, description=said)
             yield result
 
@@ -142,8 +147,12 @@ def _said_plainly(results: Iterable[Result], total: int) -> Iterable[Result]:
         now = time.monotonic()
         if now - said_at > _SAY_EVERY_S:
             said_at = now
-            print(f"{done} of {total} seeds, {done / (now - began):.1f} a second", flush=True)
+            print(f"{done} of {total} seeds, {_rate(done / (now - began))}", flush=True)
         yield result
+
+
+def _rate(a_second: float) -> str:
+    return f"{a_second:.0f} seeds/s" if a_second >= 10 else f"{a_second:.1f} seeds/s"
 
 
 def _watched_hunt(caught: Iterable[Caught], total: int, console: Console, *, quiet: bool) -> Iterable[Caught]:
@@ -155,8 +164,9 @@ def _watched_hunt(caught: Iterable[Caught], total: int, console: Console, *, qui
 
 def _tell(summary: Summary, took: float, base: int, console: Console) -> None:
     faults = ", ".join(f"{kind} {times}" for kind, times in sorted(summary.faults.items()))
+    seeds = f"seed {base}" if summary.seeds == 1 else f"{summary.seeds} seeds from {base}"
     lines = (
-        f"{summary.seeds} seeds from {base}: {summary.simulated_ms / 60_000:.1f} simulated minutes in {took:.1f} s",
+        f"{seeds}: {summary.simulated_ms / 60_000:.1f} simulated minutes in {took:.1f} s",
         f"{summary.steps} steps, {summary.elections} elections, {summary.commits} commits, "
         f"{summary.reads} reads, {summary.lease_reads} lease reads, "
         f"{summary.snapshots} snapshots, {summary.installed} of them sent and installed",
