@@ -71,7 +71,7 @@ class Logs:
         if write.seal is not None:
             self._seals(machine, write.seal)
         if write.compaction is not None:
-            self._compacts(machine, write.compaction, write.seal)
+            self._compacts(machine, write.compaction, write)
         if write.entries:
             self._appends(machine, write.entries)
 
@@ -92,10 +92,15 @@ class Logs:
                 LOG_MATCHING, f"{machine.name} cuts its log at {index} of term {term}, which is not committed"
             )
 
-    def _compacts(self, machine: "Machine", compaction: Compaction, seal: SnapshotMark | None) -> None:
-        seen = machine.seen
+    def _compacts(self, machine: "Machine", compaction: Compaction, write: Write) -> None:
+        """What is installed may end before what was committed since, in one turn: if the same write brings that."""
+        seen, seal = machine.seen, write.seal
         self._ends_with_what_is_committed(machine, compaction.index, compaction.term)
-        if compaction.index < (seen.base if compaction.keep_rest else seen.commit):
+        if compaction.keep_rest:
+            goes_back = compaction.index < seen.base
+        else:
+            goes_back = compaction.index + len(write.entries) < seen.commit
+        if goes_back:
             raise Violation(STATE_MACHINE_SAFETY, f"{machine.name} goes back to a snapshot at {compaction.index}")
         seen.terms = seen.terms[compaction.index - seen.base :] if compaction.keep_rest else []
         seen.base, seen.base_term = compaction.index, compaction.term
