@@ -14,7 +14,7 @@ import msgspec
 
 from raftq_k8s.node.actions import Actions, BirthReceipt, Load, Loaded, SliceReceipt, SliceWanted, Written
 from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused
-from raftq_k8s.node.notes import of_standing
+from raftq_k8s.node.notes import of_members, of_standing
 from raftq_k8s.node.peers import Peers
 from raftq_k8s.node.read_queue import ReadQueue
 from raftq_k8s.node.session_time import SessionTime
@@ -303,6 +303,8 @@ class Driver:
             command = entry.kind == EntryKind.COMMAND
             result = self._state.apply(entry.index, entry.command) if command else None
             self._submissions.committed(entry.index, entry.term, result)
+            if entry.kind == EntryKind.CONFIGURATION:
+                self._notes.append(of_members(entry))
         assert isinstance(self._phase, Consensus)
         self._snapshots.applied(committed)
         self._has_applied(self._phase, committed[-1].index, committed[-1].term)

@@ -1,5 +1,8 @@
 """What a node tells its log: one sentence for each change that a person would want to read about."""
 
+from raftq_k8s.raft.configuration import decode
+from raftq_k8s.raft.membership import Member
+from raftq_k8s.raft.messages import Entry
 from raftq_k8s.raft.output import Accepted, Refused, Standing
 from raftq_k8s.raft.types import MemberId
 
@@ -29,3 +32,19 @@ def of_greeting(verdict: Accepted | Refused) -> str:
             return f"{identity.member} is not listened to: {refusal.reason}"
         case Accepted(identity):
             return f"{identity.member} is listened to again"
+
+
+def of_members(entry: Entry) -> str:
+    """Of a configuration that is committed."""
+    membership = decode(entry.command)
+    if membership is None:
+        return f"entry {entry.index} tells of members in a way that this release cannot read"
+    voters = f"the voters are {_names(membership.voters)}"
+    if membership.outgoing:
+        voters += f", and {_names(membership.outgoing)} until they take over"
+    learners = f"; {_names(membership.learners)} learn" if membership.learners else ""
+    return f"by entry {entry.index} {voters}{learners}"
+
+
+def _names(members: tuple[Member, ...]) -> str:
+    return ", ".join(member.name for member in members)

@@ -14,9 +14,10 @@ class Unborn:
 
     @property
     def waiting_for(self) -> str:
-        return (
-            self.birth.waiting_for if self.birth.record is None else "waiting for the birth record to be on the volume"
-        )
+        record = self.birth.record
+        if record is None:
+            return self.birth.waiting_for
+        return f"a member of cluster {record.cluster}, as soon as that is on the volume"
 
     def news(self) -> str | None:
         """What it waits for, where that was not said yet."""

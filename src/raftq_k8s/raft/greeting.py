@@ -127,8 +127,8 @@ def _older_process(core: Core, identity: Identity) -> Refusal | None:
         return None
     return Refusal(
         "older-process",
-        f"a younger process was seen (generation {seen.generation}, not {identity.generation}): do two use one volume, "
-        "or an old copy?",
+        f"a later process on this volume was met (start {seen.generation}; this is {identity.generation}): "
+        "if two use it, end one of them; if it is an old copy, empty it and let the member join anew",
     )
 
 
