@@ -114,9 +114,12 @@ class Driver:
     def greet(self, hello: Hello, now: Instant) -> None:
         """The verdict comes with some later actions: mostly at once, else when what it rests on is synced."""
         identity = hello.identity
+        gone = not self._connected(identity.member) and not self._peers.awaits_a_verdict(identity.member)
         self._peers.asks(hello)
         match self._phase:
             case Consensus() as consensus:
+                if gone:  # a connection that ended before its hello was answered is never told as lost
+                    consensus.peer_lost(identity.member, now)
                 if identity.member in consensus.members or self._peers.has_room:
                     self._peers.greeted(hello)
                 consensus.step(hello, now)

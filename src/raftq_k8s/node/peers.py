@@ -45,6 +45,9 @@ class Peers:
     def asks(self, hello: Hello) -> None:
         self._unanswered[hello.identity.member] = hello
 
+    def awaits_a_verdict(self, peer: MemberId) -> bool:
+        return peer in self._unanswered
+
     def lost(self, peer: MemberId) -> Hello | None:
         """The connection to that peer is gone. A hello that is still to be answered came by another one, and holds."""
         self._hellos.pop(peer, None)

@@ -7,7 +7,7 @@ from driver_cluster import DriverCluster, Held
 from raftq_k8s.node import forwarding
 from raftq_k8s.node.actions import BirthReceipt
 from raftq_k8s.raft.consensus import NotLeader
-from raftq_k8s.raft.membership import ChangeRefused, Member, Refusal, ReplaceVoters
+from raftq_k8s.raft.membership import ChangeRefused, Hello, Member, Refusal, ReplaceVoters
 from raftq_k8s.raft.messages import JoinResponse
 from raftq_k8s.raft.output import Refused
 from raftq_k8s.raft.settings import Settings
@@ -213,3 +213,26 @@ def test_61_a_namesake_with_a_younger_volume_is_remembered_in_place_of_the_forme
     cluster[leader].driver.greet(blank, cluster.now)
     cluster.settle()
     assert cluster[leader].driver._peers.http_address(MemberId(lost)) == "elsewhere:80"
+
+
+def test_61_a_connection_that_ended_before_its_hello_was_answered_keeps_no_namesake_away() -> None:
+    """The transport tells only of connections that were in use that they are lost."""
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    gone = cluster.others(leader)[0]
+    old = cluster[gone].driver.hello()
+    blank = msgspec.structs.replace(
+        old,
+        identity=msgspec.structs.replace(old.identity, cluster=None, incarnation=Incarnation("new"), boot=BootId("n")),
+        birth=None,
+    )
+    assert verdict_on(cluster, leader, blank) == "namesake"
+    cluster[leader].connected.discard(gone)
+    assert verdict_on(cluster, leader, blank) == "accepted"
+
+
+def verdict_on(cluster: DriverCluster, name: str, hello: Hello) -> str:
+    cluster[name].driver.greet(hello, cluster.now)
+    cluster.settle()
+    verdicts = [verdict for actions in cluster[name].history for verdict in actions.greetings]
+    return verdicts[-1].refusal.kind if isinstance(verdicts[-1], Refused) else "accepted"
