@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cluster_access import MANIFESTS, Access, Image
+from deadlines import eventually
 from raftq_release import NAME, Release
 
 
@@ -33,4 +34,5 @@ def installed(
 
 def test_the_plain_manifests_make_a_cluster_that_labels_its_leader(release: Release) -> None:
     leader = release.wait_settled()
-    assert release.json(release.service("-leader"), "/leader")["id"] == leader.name
+    word = eventually("an answer", lambda: release.json(release.service("-leader"), "/leader"), 5)
+    assert word["id"] == leader.name
