@@ -16,7 +16,8 @@ from typing import Any
 
 from raftq_k8s.agent.label import LabelledNode
 from raftq_k8s.agent.logs import Place
-from raftq_k8s.agent.settings import Plan, SettingsError
+from raftq_k8s.agent.settings import Plan, Settings, SettingsError
+from raftq_k8s.api.authorization import Guard, TokenFile, TokenUnusable
 from raftq_k8s.api.server import HttpFace
 from raftq_k8s.discovery.dns import DnsDiscovery, local_cluster_domain
 from raftq_k8s.discovery.reconcile import Reconciliation
@@ -68,6 +69,7 @@ class Agent:
             settings.http_host,
             settings.http_port,
             version=version("raftq_k8s"),
+            guard=_guard(settings),
             body_limit_bytes=settings.body_limit_bytes,
             label=self._labeller,
             frames=self._transport,
@@ -140,6 +142,15 @@ class Agent:
     def _all_connected(self) -> bool:
         others = set(self._raftq.status().voters or self._plan.birth.expected) - {self._plan.name}
         return all(self._transport.connected(peer) for peer in others)
+
+
+def _guard(settings: Settings) -> Guard:
+    if not settings.token_file:
+        return Guard()
+    try:
+        return Guard(TokenFile(Path(settings.token_file)), guard_reads=settings.auth_reads == "on")
+    except TokenUnusable as error:
+        raise SettingsError(f"token_file: {error}") from error
 
 
 def _source(plan: Plan) -> Source:

@@ -98,6 +98,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Meta(ge=1024, le=2 << 20, description="the largest body that the HTTP face accepts")
     ] = 1 << 20
 
+    token_file: Annotated[
+        str,
+        Meta(
+            description="file with the token that changes ask for, one a line, read again when it changes; without one "
+            "the document is open to whoever reaches the port, and only this pod administers"
+        ),
+    ] = ""
+    auth_reads: Annotated[
+        Literal["off", "on"], Meta(description="on: reading asks for the token as well, probes and metrics excepted")
+    ] = "off"
+
     kubernetes: Annotated[
         Switch,
         Meta(
@@ -129,6 +140,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "The other members": ("peers", "service", "namespace", "birth", "birth_replicas"),
     "Time": ("profile", "heartbeat_ms", "minimum_election_ms", "maximum_election_ms"),
     "Bounds": ("body_limit_bytes",),
+    "Security": ("token_file", "auth_reads"),
     "Kubernetes": ("kubernetes", "pod_uid", "label_key", "pod_selector"),
     "Logs": ("log_format", "log_level", "trace"),
 }
@@ -178,6 +190,8 @@ def plan(settings: Settings) -> Plan:
     if settings.service and not settings.namespace:
         raise SettingsError("service needs namespace as well, outside of a pod: their DNS names hold both")
     _check_texts(settings)
+    if settings.auth_reads == "on" and not settings.token_file:
+        raise SettingsError("auth_reads needs token_file as well: the token that reading is to ask for")
     expected = _expected(settings, group, ordinal, peers)
     warnings = []
     if len(expected) % 2 == 0:

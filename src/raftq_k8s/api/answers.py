@@ -9,6 +9,7 @@ import asyncio
 import time
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Protocol
 
 import msgspec
 from aiohttp.web import BaseRequest
@@ -23,6 +24,17 @@ _PATIENCE_S = 20.0
 
 _status_lines = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _encode = msgspec.json.Encoder().encode
+
+
+class Response(Protocol):
+    """What aiohttp's protocol asks of a response: an `Answer`, or what is written as time goes on."""
+
+    @property
+    def keep_alive(self) -> bool: ...
+
+    async def prepare(self, request: BaseRequest) -> None: ...
+
+    async def write_eof(self) -> None: ...
 
 
 class Answer:

@@ -16,10 +16,10 @@ from typing import cast
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
-from raftq_k8s.api.answers import Answer
+from raftq_k8s.api.answers import Response
 from raftq_k8s.api.problems import Problem
 
-Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
+Handler = Callable[[web.BaseRequest], Awaitable[Response]]
 
 CROWD = 64
 """So many connections more than the bound are kept for probes."""
@@ -38,7 +38,7 @@ class Connections(web.Server):
     """Makes the protocol of each connection, and counts them."""
 
     def __init__(self, handler: Handler, limit: int, idle_timeout_s: float) -> None:
-        # An `Answer` is all that aiohttp asks of a response, though not by its type.
+        # A `Response` is all that aiohttp asks of one, though not by its type.
         super().__init__(cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", handler))
         self._limit = _affordable(limit)
         self._idle_timeout_s = idle_timeout_s

@@ -65,7 +65,8 @@ class Data:
             raise _not_json(error) from None
         return await self._written(Replace(text))
 
-    async def get(self, request: BaseRequest, key: str) -> Answer:
+    async def get(self, request: BaseRequest, raw: str) -> Answer:
+        key = key_of(raw)
         self._check_readable(request)
         try:
             found = self._node.document.get(key)
@@ -76,7 +77,8 @@ class Data:
             raise _no_such_key(headers, {})
         return self._shown(*found)
 
-    async def put(self, request: BaseRequest, key: str) -> Answer:
+    async def put(self, request: BaseRequest, raw: str) -> Answer:
+        key = key_of(raw)
         body = await self._read(request)
         try:
             value = value_text(body)
@@ -84,8 +86,9 @@ class Data:
             raise _not_json(error) from None
         return await self._written(Put(key, value))
 
-    async def delete(self, request: BaseRequest, key: str) -> Answer:
+    async def delete(self, request: BaseRequest, raw: str) -> Answer:
         """A key that is not there is 404, also for whoever repeats a delete whose answer was lost: it is gone."""
+        key = key_of(raw)
         _check_conditions(request)
         return await self._written(Delete(key))
 

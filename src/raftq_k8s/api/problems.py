@@ -55,6 +55,11 @@ def too_many_bodies() -> Problem:
     return Problem(503, "too-many-bodies", "Too many bodies", detail, headers=RETRY_AFTER, close=True)
 
 
+def too_many_connections() -> Problem:
+    detail = "this node serves as many connections as it may"
+    return Problem(503, "too-many-connections", "Too many connections", detail, headers=RETRY_AFTER, close=True)
+
+
 def no_such_resource(path: str) -> Problem:
     return Problem(404, "no-such-resource", "No such resource", f"there is nothing at {path[:200]}")
 

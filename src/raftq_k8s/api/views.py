@@ -1,11 +1,14 @@
-"""What the HTTP face needs of the layers below: the node, and whoever else has something for the metrics page."""
+"""What the HTTP face needs of the rest of the process: the node, what the agent can do, and what the parts count."""
 
 import asyncio
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 from raftq_k8s.node.status import NodeStatus
 from raftq_k8s.raft.output import Standing
+from raftq_k8s.raft.types import ClusterId, MemberId, Milliseconds, Term
 from raftq_k8s.state.commands import DocumentCommand, DocumentResult
 from raftq_k8s.state.document import Document
 
@@ -24,6 +27,57 @@ class Node(Protocol):
     def standing(self) -> Standing: ...
 
     async def submit(self, command: DocumentCommand, timeout_s: float) -> DocumentResult: ...
+
+
+class OperationRefused(Exception):
+    """The agent will not do this, or not now. The message says why, in a sentence, and what to do; nothing was done."""
+
+
+class Operations(Protocol):
+    """What a person may ask of the agent itself. Each raises `OperationRefused`."""
+
+    async def drain(self) -> None:
+        """End in good order, as after SIGTERM. Returns as soon as that has begun."""
+
+    async def recover(self, old: ClusterId) -> ClusterId:
+        """Give up the quorum of the cluster `old`, to which this node belongs, and go on alone as a new cluster, whose
+        id is returned."""
+
+    async def join(self, new: ClusterId) -> None:
+        """Archive this volume, and join that cluster with an empty one."""
+
+
+class ApplicationState(msgspec.Struct, frozen=True, kw_only=True):
+    """How the application beside this node stands."""
+
+    wanted: Literal["running", "stopped"]
+    """What it is to do in this pod."""
+    state: Literal["stopped", "starting", "promoted", "stopping"]
+    term: Term | None
+    """The fencing token, while it is to run."""
+    lease_left_ms: Milliseconds
+    """It may go on for so long if nothing more is heard; 0 while it is not to run."""
+    healthy: bool
+    holder: MemberId | None
+    """Whose application has started and not stopped, as the log says."""
+    holder_term: Term | None
+
+
+class ApplicationReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the application says of itself; what it leaves out stays as it is."""
+
+    state: Literal["promoted", "stopped"] | None = None
+    term: Term | None = None
+    """The term that a `state` is about."""
+    healthy: bool | None = None
+    reason: str = ""
+
+
+class ApplicationView(Protocol):
+    def state(self) -> ApplicationState: ...
+
+    async def report(self, report: ApplicationReport) -> ApplicationState:
+        """Raises `OperationRefused` for a report about another term than the one that is now."""
 
 
 class LabelView(Protocol):

@@ -104,6 +104,7 @@ def test_a_raft_port_that_peers_do_not_dial_is_warned_of():
         (in_a_pod(label_key="Example.com/role"), "is no key of a label"),
         (in_a_pod(label_key=""), "label_key '' is no key of a label"),
         (in_a_pod(label_key="r" * 64), "is no key of a label"),
+        (in_a_pod(auth_reads="on"), "auth_reads needs token_file as well"),
     ],
 )
 def test_what_cannot_work_is_refused_with_one_line(settings, complaint):
