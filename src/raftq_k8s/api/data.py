@@ -20,7 +20,7 @@ from raftq_k8s.api.bodies import Bodies
 from raftq_k8s.api.problems import RETRY_AFTER, Problem, document_is_no_object, refused_by_document
 from raftq_k8s.api.views import Node
 from raftq_k8s.raft.types import MemberId
-from raftq_k8s.state.commands import Applied, Delete, DocumentCommand, Put, Replace
+from raftq_k8s.state.commands import Applied, Delete, Operation, Put, Replace
 from raftq_k8s.state.document import DocumentIsNotAnObject
 from raftq_k8s.state.json_text import NotJson, document_text, value_text
 
@@ -96,7 +96,7 @@ class Data:
         _check_conditions(request)
         return await self._bodies.read(request)
 
-    async def _written(self, command: DocumentCommand) -> Answer:
+    async def _written(self, command: Operation) -> Answer:
         result = await self._node.submit(command, self._write_timeout_s)
         if not isinstance(result, Applied):
             raise refused_by_document(result)

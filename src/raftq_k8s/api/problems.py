@@ -9,7 +9,7 @@ import msgspec
 
 from raftq_k8s.api.answers import Answer
 from raftq_k8s.node.errors import NoLeader, NotLeader, OutcomeUnknown, Overloaded, TooLarge
-from raftq_k8s.state.commands import NotAnObject, NotAsExpected, TooBig
+from raftq_k8s.state.commands import DocumentRefusal, NotAnObject, NotAsExpected, TooBig
 
 PROBLEM = b"application/problem+json"
 RETRY_AFTER = b"Retry-After: 1\r\n"
@@ -98,7 +98,7 @@ def refused_by_node(error: NoLeader | NotLeader | Overloaded | TooLarge | Outcom
             return Problem(504, "outcome-unknown", "Outcome unknown", detail, members={"outcome": "unknown"})
 
 
-def refused_by_document(result: NotAnObject | TooBig | NotAsExpected) -> Problem:
+def refused_by_document(result: DocumentRefusal) -> Problem:
     match result:
         case NotAnObject(revision):
             return document_is_no_object({"revision": revision})

@@ -9,7 +9,7 @@ import msgspec
 from raftq_k8s.node.status import NodeStatus
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.types import ClusterId, MemberId, Milliseconds, Term
-from raftq_k8s.state.commands import DocumentCommand, DocumentResult
+from raftq_k8s.state.commands import Applied, DocumentRefusal, Operation
 from raftq_k8s.state.document import Document
 
 
@@ -26,7 +26,7 @@ class Node(Protocol):
 
     def standing(self) -> Standing: ...
 
-    async def submit(self, command: DocumentCommand, timeout_s: float) -> DocumentResult: ...
+    async def submit(self, command: Operation, timeout_s: float) -> Applied | DocumentRefusal: ...
 
 
 class OperationRefused(Exception):

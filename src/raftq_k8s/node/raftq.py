@@ -31,15 +31,23 @@ from raftq_k8s.raft.persistence import Restored
 from raftq_k8s.raft.types import NO_INDEX, NO_TERM, BootId, ClusterId, MemberId, Term
 from raftq_k8s.state import commands
 from raftq_k8s.state.commands import (
+    Agreement,
+    Applied,
     CloseSession,
     DocumentCommand,
+    DocumentRefusal,
     DocumentResult,
     InSession,
+    Noted,
     OpenSession,
+    Operation,
+    PutIf,
     Replace,
     SessionClosed,
     SessionOpened,
     TooBig,
+    Transacted,
+    Transaction,
 )
 from raftq_k8s.state.document import Document
 from raftq_k8s.state.json_text import NotJson, document_text
@@ -198,7 +206,16 @@ class Raftq:
         return self._state.document
 
     @overload
+    async def submit(self, command: Operation | PutIf, timeout_s: float) -> Applied | DocumentRefusal: ...
+
+    @overload
+    async def submit(self, command: Transaction, timeout_s: float) -> Transacted | DocumentRefusal: ...
+
+    @overload
     async def submit(self, command: DocumentCommand | InSession, timeout_s: float) -> DocumentResult: ...
+
+    @overload
+    async def submit(self, command: Agreement, timeout_s: float) -> Noted: ...
 
     @overload
     async def submit(self, command: OpenSession, timeout_s: float) -> SessionOpened: ...
@@ -207,8 +224,8 @@ class Raftq:
     async def submit(self, command: CloseSession, timeout_s: float) -> SessionClosed: ...
 
     async def submit(
-        self, command: DocumentCommand | InSession | OpenSession | CloseSession, timeout_s: float
-    ) -> DocumentResult | SessionOpened | SessionClosed:
+        self, command: DocumentCommand | InSession | Agreement | OpenSession | CloseSession, timeout_s: float
+    ) -> DocumentResult | Noted | SessionOpened | SessionClosed:
         """Have a command committed, by whoever leads, and return what it did. Values have passed `state/json_text.py`.
 
         Raises `NoLeader`, `Overloaded`, `TooLarge` or `OutcomeUnknown`; after all but the last, nothing was done. After

@@ -32,7 +32,7 @@ from raftq_k8s.raft.membership import Hello, Identity, Refusal
 from raftq_k8s.raft.output import Accepted, ChunkWanted, EntriesWanted, Standing
 from raftq_k8s.raft.types import Instant, MemberId, Milliseconds, Term
 from raftq_k8s.state import commands
-from raftq_k8s.state.commands import DocumentResult, SessionClosed, SessionOpened
+from raftq_k8s.state.commands import DocumentResult, Noted, SessionClosed, SessionOpened
 from raftq_k8s.storage.volume import Volume
 
 LONGEST_TURN: Milliseconds = 10.0
@@ -40,7 +40,7 @@ LONGEST_TURN: Milliseconds = 10.0
 applied after a start makes nobody miss a heartbeat."""
 
 Clock: TypeAlias = Callable[[], Instant]
-Answer: TypeAlias = DocumentResult | SessionOpened | SessionClosed
+Answer: TypeAlias = DocumentResult | Noted | SessionOpened | SessionClosed
 _T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import msgspec
 from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused, Unknown
 from raftq_k8s.raft.types import Index, Instant, MemberId, Term
 from raftq_k8s.state import commands, json_text
-from raftq_k8s.state.commands import Applied, DocumentCommand, SessionClosed, SessionOpened
+from raftq_k8s.state.commands import Applied, DocumentCommand, Noted, SessionClosed, SessionOpened, Transacted
 
 UNDECIDED_LIMIT = 8192
 """Commands that wait, travel or stand in the log uncommitted; beyond it callers are told `Overloaded`."""
@@ -282,6 +282,8 @@ def _malformed(command: bytes) -> Refused | None:
                 possible = _is_storable(commands.decode_nested(carrier))
             case commands.OpenSession() | commands.CloseSession():
                 possible = True
+            case commands.Pause() | commands.Resume() | commands.Starting() | commands.Stopped():
+                possible = True
             case commands.Elapse():
                 possible = False  # time is told by the leader's own driver
             case decoded:
@@ -295,15 +297,17 @@ def _is_storable(command: DocumentCommand) -> bool:
     match command:
         case commands.Put(value=text) | commands.PutIf(value=text):
             return json_text.value_text(text) == text
-        case commands.Replace(document=text):
+        case commands.Replace(document=text) | commands.Patch(patch=text):
             return json_text.document_text(text) == text
+        case commands.Transaction(operations=operations):
+            return all(map(_is_storable, operations))
         case commands.Delete():
             return True
 
 
 def _count_of(outcome: Outcome) -> str:
     match outcome:
-        case Applied() | SessionOpened() | SessionClosed():
+        case Applied() | Transacted() | Noted() | SessionOpened() | SessionClosed():
             return "applied"
         case Unknown():
             return "unknown"

@@ -46,7 +46,7 @@ from raftq_k8s.sim.violation import (
     STATE_MACHINE_SAFETY,
     Violation,
 )
-from raftq_k8s.state.commands import Applied, NotAsExpected, SessionOpened
+from raftq_k8s.state.commands import Applied, NotAsExpected, SessionOpened, Transacted
 
 if TYPE_CHECKING:
     from raftq_k8s.sim.machine import Machine
@@ -312,7 +312,7 @@ class Invariants:
 
 def _revision_in(outcome: Outcome, otherwise: Index) -> int:
     match outcome:
-        case Applied(revision) | NotAsExpected(revision) | SessionOpened(revision):
+        case Applied(revision) | Transacted(revision) | NotAsExpected(revision) | SessionOpened(revision):
             return revision
         case _:
             return otherwise

@@ -20,6 +20,7 @@ from raftq_k8s.state.commands import (
     ReplyForgotten,
     Result,
     TooBig,
+    Transacted,
 )
 
 SESSIONS_LIMIT: Final = 3
@@ -74,7 +75,7 @@ class SessionWatch:
         once, sent_at = known
         session = once.session
         match result:
-            case Applied() | NotAnObject() | TooBig() | NotAsExpected():
+            case Applied() | Transacted() | NotAnObject() | TooBig() | NotAsExpected():
                 if session.gone:
                     raise Violation(EXACTLY_ONCE, f"{once} is carried out at {index} though its session is gone")
                 if once.answer is None:
@@ -101,7 +102,9 @@ class SessionWatch:
         """A caller is told what came of a try."""
         once, _ = self._tries[command]
         match outcome:
-            case Applied() | NotAnObject() | TooBig() | NotAsExpected() if once.answer != outcome or place is None:
+            case Applied() | Transacted() | NotAnObject() | TooBig() | NotAsExpected() if (
+                once.answer != outcome or place is None
+            ):
                 raise Violation(EXACTLY_ONCE, f"a caller hears {outcome} of {once}; what came of it is {once.answer}")
             case NoSuchSession() | ReplyForgotten() if place is None:
                 raise Violation(DURABLE_BEFORE_REPLY, f"a caller hears {outcome} of {once}, which stands in no log")

@@ -1,10 +1,16 @@
 """What the log tells the state machine to do, as bytes in an entry, and what comes of it."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+MANY: Final = 64
+"""Of anything in a transaction, at the most: what a session keeps of its answer has a bound as well."""
+
+LONGEST_REASON: Final = 1024
+"""Characters of a reason, or of a name."""
 
 LONGEST_ELAPSE = 1 << 32
 """Milliseconds in one `Elapse`: no sum of them outgrows what an entry can hold."""
@@ -35,6 +41,38 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="delete
     key: str
 
 
+class Patch(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="patch"):
+    """The whole document is merged with this JSON merge patch (RFC 7396, encoded), see `merge_patch.py`."""
+
+    patch: bytes
+
+
+Operation: TypeAlias = Replace | Put | Delete | Patch
+
+
+class Condition(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a transaction rests on."""
+
+    key: str | None
+    """`None`: the whole document. Its revision is that of its last change; it always exists."""
+    revisions: Annotated[tuple[Count, ...], msgspec.Meta(max_length=MANY)] | None
+    """It has one of these; 0 is that of a key that is not there. `None`: it exists, whatever its revision."""
+
+    def holds(self, found: int) -> bool:
+        """Where `found` is the revision now."""
+        if self.revisions is None:
+            return self.key is None or found > 0
+        return found in self.revisions
+
+
+class Transaction(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="transaction"):
+    """All conditions are compared first, then all operations carried out, one after the other, or none of them. What
+    has a bound is the document that comes of all of them; on the way there it may be larger."""
+
+    conditions: Annotated[tuple[Condition, ...], msgspec.Meta(max_length=MANY)]
+    operations: Annotated[tuple[Operation, ...], msgspec.Meta(max_length=MANY)]
+
+
 class OpenSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="open-session"):
     """The session's id is the index of this command."""
 
@@ -62,8 +100,32 @@ class Elapse(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="elapse
     milliseconds: Annotated[int, msgspec.Meta(ge=0, le=LONGEST_ELAPSE)]
 
 
-DocumentCommand: TypeAlias = Replace | Put | PutIf | Delete
-Command: TypeAlias = DocumentCommand | OpenSession | InSession | CloseSession | Elapse
+class Pause(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="pause"):
+    """From here on the cluster changes nothing by itself: nobody is promoted, removed, or handed the leadership."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)]
+
+
+class Resume(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="resume"):
+    """The end of a pause, if there is one."""
+
+
+class Starting(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="starting"):
+    """The leader of that term is about to start the application beside it."""
+
+    term: Count
+    holder: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)]
+
+
+class Stopped(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="stopped"):
+    """The application that was started in that term runs no more."""
+
+    term: Count
+
+
+DocumentCommand: TypeAlias = Replace | Put | PutIf | Delete | Patch | Transaction
+Agreement: TypeAlias = Pause | Resume | Starting | Stopped
+Command: TypeAlias = DocumentCommand | Agreement | OpenSession | InSession | CloseSession | Elapse
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
@@ -92,10 +154,18 @@ def decode_nested(command: InSession) -> DocumentCommand:
 
 
 class Applied(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="applied"):
-    """The command took effect; `revision` is its index in the log. `existed`: a put or delete found the key there."""
+    """The command took effect; `revision` is its index in the log. `existed`: a put or delete found the key there. To
+    replace or patch the document finds it always."""
 
     revision: int
     existed: bool
+
+
+class Transacted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="transacted"):
+    """All of it took effect. `existed`: as in `Applied`, of each operation."""
+
+    revision: int
+    existed: tuple[bool, ...]
 
 
 class NotAnObject(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="not-an-object"):
@@ -112,10 +182,18 @@ class TooBig(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="too-bi
 
 
 class NotAsExpected(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="not-as-expected"):
-    """The key's revision was `found` (0: no such key), not the one that a `PutIf` expects. Nothing changed."""
+    """The revision was `found` (0: no such key), not one that is expected. Nothing changed."""
 
     revision: int
     found: int
+    condition: int = 0
+    """Which one of a transaction failed, the first of them counted."""
+
+
+class Noted(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="noted"):
+    """The agreement stands in the log at `revision`; what came of it, the state says."""
+
+    revision: int
 
 
 class SessionOpened(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="session-opened"):
@@ -161,6 +239,7 @@ class Elapsed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="elaps
     expired: int
 
 
-DocumentResult: TypeAlias = Applied | NotAnObject | TooBig | NotAsExpected
+DocumentRefusal: TypeAlias = NotAnObject | TooBig | NotAsExpected
+DocumentResult: TypeAlias = Applied | Transacted | DocumentRefusal
 SessionRefusal: TypeAlias = TooManySessions | NoSuchSession | ReplyForgotten | SequenceReused
-Result: TypeAlias = DocumentResult | SessionOpened | SessionClosed | SessionRefusal | Elapsed
+Result: TypeAlias = DocumentResult | Noted | SessionOpened | SessionClosed | SessionRefusal | Elapsed

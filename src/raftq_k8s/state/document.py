@@ -17,21 +17,26 @@ import msgspec
 from raftq_k8s.raft.types import NO_INDEX, Index
 from raftq_k8s.state.commands import (
     Applied,
+    Condition,
     Delete,
     DocumentCommand,
+    DocumentRefusal,
     DocumentResult,
     NotAnObject,
     NotAsExpected,
+    Operation,
+    Patch,
     Put,
     PutIf,
     Replace,
     TooBig,
+    Transacted,
+    Transaction,
 )
+from raftq_k8s.state.draft import Draft, NoKeys
+from raftq_k8s.state.journal import Journal
 from raftq_k8s.state.keys import Held, Keys
-
-_BRACES = len(b"{}")
-_split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_encode_key = msgspec.json.Encoder().encode
+from raftq_k8s.state.sizes import BRACES, encode_key, member_size
 
 LIMIT_BYTES: Final = 64 << 20
 """The same on every member, whatever it is configured with, because it decides what a command does: not a setting."""
@@ -63,16 +68,18 @@ class Document:
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self.limit_bytes = limit_bytes
-        self.size_bytes = _BRACES
+        self.size_bytes = BRACES
         """The length of what `whole()` returns."""
         self.applied_index: Index = NO_INDEX
         """The last command, whether it changed anything or not. Entries without a command do not count."""
         self._keys: Keys | None = Keys()
         self._text = b""  # the document, where it is no object and `_keys` is None
         self._changed: Index = NO_INDEX
+        self.journal = Journal()
+        """What changed lately."""
 
     def apply(self, index: Index, command: DocumentCommand) -> DocumentResult:
-        """Raises `UnreadableCommand` for a document that is no JSON, and has then changed nothing."""
+        """Raises `UnreadableCommand` for what is no JSON though it has to be, and has then changed nothing."""
         match command:
             case Put(key, value):
                 return self._put(index, key, value)
@@ -80,8 +87,11 @@ class Document:
                 return self._put_if(index, key, value, expected)
             case Delete(key):
                 return self._delete(index, key)
-            case Replace(text):
-                return self._replace(index, text)
+            case Replace() | Patch():
+                done = self._carry_out(index, (command,))
+                return Applied(index, *done) if isinstance(done, tuple) else done
+            case Transaction(conditions, operations):
+                return self._transact(index, conditions, operations)
 
     def get(self, key: str) -> Held | None:
         """The encoded value and its revision, or `None`. Raises `DocumentIsNotAnObject`."""
@@ -93,7 +103,7 @@ class Document:
         """The document as JSON, and the revision of its last change (0 before the first)."""
         if self._keys is None:
             return self._text, self._changed
-        members = [_encode_key(key) + b":" + value for key, (value, _) in self._keys.items()]
+        members = [encode_key(key) + b":" + value for key, (value, _) in self._keys.items()]
         return b"{" + b",".join(members) + b"}", self._changed
 
     def picture(self) -> DocumentPicture:
@@ -105,6 +115,7 @@ class Document:
     def restore(self, applied_index: Index, changed: Index, text: bytes | None) -> None:
         """A blank document becomes that text, or where there is none an object whose keys `restore_key` brings."""
         self.applied_index, self._changed = applied_index, changed
+        self.journal = Journal(changed)
         if text is not None:
             self._keys, self._text, self.size_bytes = None, text, len(text)
 
@@ -128,6 +139,7 @@ class Document:
         self._keys.put(key, (value, index))
         self.size_bytes += growth
         self._changed = index
+        self.journal.add(index, key, value)
         return Applied(index, existed=before is not None)
 
     def _put_if(self, index: Index, key: str, value: bytes, expected: int) -> DocumentResult:
@@ -145,31 +157,59 @@ class Document:
             return Applied(index, existed=False)
         self.size_bytes -= self._grown_by(key, before[0])
         self._changed = index
+        self.journal.add(index, key, None)
         return Applied(index, existed=True)
-
-    def _replace(self, index: Index, text: bytes) -> DocumentResult:
-        if text.startswith(b"{"):
-            try:
-                members = {key: bytes(value) for key, value in _split(text).items()}
-            except (ValueError, RecursionError) as error:
-                raise UnreadableCommand(index, str(error)) from error
-            size = _BRACES + sum(_member_size(key, value) for key, value in members.items()) + max(0, len(members) - 1)
-            if size > self.limit_bytes:
-                return TooBig(index, self.limit_bytes)
-            self._keys, self._text = Keys((key, (value, int(index))) for key, value in members.items()), b""
-        else:
-            size = len(text)
-            if size > self.limit_bytes:
-                return TooBig(index, self.limit_bytes)
-            self._keys, self._text = None, text
-        self.size_bytes = size
-        self._changed = index
-        return Applied(index, existed=True)  # there always is a document
 
     def _grown_by(self, key: str, value: bytes) -> int:
         """What a key that is not there adds to the whole: itself, and a comma beside others."""
-        return _member_size(key, value) + bool(self._keys)
+        return member_size(key, value) + bool(self._keys)
 
+    # ------------------------------------------------------------------------------------------- of several steps each
 
-def _member_size(key: str, value: bytes) -> int:
-    return len(_encode_key(key)) + len(b":") + len(value)
+    def _transact(
+        self, index: Index, conditions: tuple[Condition, ...], operations: tuple[Operation, ...]
+    ) -> DocumentResult:
+        for number, condition in enumerate(conditions):
+            if condition.key is None:
+                found = self._changed
+            elif self._keys is None:
+                return NotAnObject(index)
+            else:
+                held = self._keys.get(condition.key)
+                found = NO_INDEX if held is None else Index(held[1])
+            if not condition.holds(found):
+                return NotAsExpected(index, found, number)
+        done = self._carry_out(index, operations)
+        return Transacted(index, done) if isinstance(done, tuple) else done
+
+    def _carry_out(self, index: Index, operations: tuple[Operation, ...]) -> tuple[bool, ...] | DocumentRefusal:
+        """Whether each found there what it changes."""
+        draft = Draft(self._keys, self.size_bytes)
+        try:
+            existed = tuple([draft.carry_out(operation) for operation in operations])
+        except NoKeys:
+            return NotAnObject(index)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableCommand(index, str(error)) from error
+        if draft.size_bytes > self.limit_bytes:
+            return TooBig(index, self.limit_bytes)
+        self._become(index, draft)
+        return existed
+
+    def _become(self, index: Index, draft: Draft) -> None:
+        if draft.replaced:
+            self._keys, self._text = (Keys(), b"") if draft.text is None else (None, draft.text)
+        for key, value in draft.steps:
+            assert self._keys is not None  # a document that is no object has no steps
+            if value is None:
+                self._keys.pop(key)
+            else:
+                self._keys.put(key, (value, index))
+        self.size_bytes = draft.size_bytes
+        if draft.replaced:
+            self._changed = index
+            self.journal.add(index, None, self.whole()[0])
+        elif draft.steps:
+            self._changed = index
+            for key, value in draft.steps:
+                self.journal.add(index, key, value)

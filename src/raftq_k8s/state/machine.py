@@ -1,4 +1,5 @@
-"""The state machine that the log drives: the document, and the sessions of those who change it exactly once.
+"""The state machine that the log drives: the document, the sessions of those who change it exactly once, and what the
+members agreed on beside it.
 
 Every replica applies the same commands in the same order and comes to the same state and the same answers, to the byte;
 nothing but the log has a say: no clock, no chance, no setting. What decides has to be the same on every member.
@@ -15,8 +16,20 @@ import msgspec
 
 from raftq_k8s.raft.types import Index
 from raftq_k8s.state import commands
-from raftq_k8s.state.commands import CloseSession, Elapse, InSession, OpenSession, Result
+from raftq_k8s.state.agreements import Agreements, Holding
+from raftq_k8s.state.commands import (
+    CloseSession,
+    Elapse,
+    InSession,
+    OpenSession,
+    Pause,
+    Result,
+    Resume,
+    Starting,
+    Stopped,
+)
 from raftq_k8s.state.document import LIMIT_BYTES, Document, UnreadableCommand
+from raftq_k8s.state.journal import Journal
 from raftq_k8s.state.sessions import IDLE_MS, SESSIONS_LIMIT, Sessions
 from raftq_k8s.state.snapshot import Frozen, Restoring
 
@@ -28,6 +41,22 @@ class StateMachine:
         """`limit_bytes` bounds the document alone."""
         self.document = Document(limit_bytes)
         self.sessions = Sessions(sessions_limit, idle_ms)
+        self._agreements = Agreements()
+
+    @property
+    def paused(self) -> str | None:
+        """The reason, while the cluster is to change nothing by itself."""
+        return self._agreements.paused
+
+    @property
+    def application(self) -> Holding | None:
+        """Who said last that it starts the application, if not that it has stopped."""
+        return self._agreements.application
+
+    @property
+    def journal(self) -> Journal:
+        """The latest changes of the document. It begins anew with an installed snapshot."""
+        return self.document.journal
 
     def apply(self, index: Index, command: bytes) -> Result:
         """Carry out one command of the log. Raises `UnreadableCommand`, and has then changed nothing."""
@@ -48,6 +77,8 @@ class StateMachine:
                 return self.sessions.close(session)
             case Elapse(milliseconds):
                 return self.sessions.elapse(milliseconds)
+            case Pause() | Resume() | Starting() | Stopped():
+                return self._agreements.apply(index, command)
             case _:
                 return self.document.apply(index, command)
 
@@ -59,13 +90,13 @@ class StateMachine:
 
     def freeze(self) -> Frozen:
         """What is now, to be written down while this goes on. Takes no time to speak of."""
-        return Frozen(self.document.picture(), self.sessions.picture())
+        return Frozen(self.document.picture(), self.sessions.picture(), self._agreements.picture())
 
     def restoring(self) -> Restoring:
         """To be fed the bytes of a snapshot, and then installed. Until then nothing changes here."""
         document, sessions = self.document, self.sessions
-        return Restoring(Document(document.limit_bytes), Sessions(sessions.limit, sessions.idle_ms))
+        return Restoring(Document(document.limit_bytes), Sessions(sessions.limit, sessions.idle_ms), Agreements())
 
     def install(self, restoring: Restoring) -> None:
         """The state becomes that of the snapshot. Raises `SnapshotDamaged`, and has then changed nothing."""
-        self.document, self.sessions = restoring.finish()
+        self.document, self.sessions, self._agreements = restoring.finish()

@@ -43,11 +43,11 @@ SESSIONS_LIMIT: Final = 4096
 IDLE_MS: Final = 600_000
 """A session that nobody uses for so long, by the time of the log, expires."""
 
-REPLY_BYTES: Final = 64
+REPLY_BYTES: Final = 128
 """Of a reply in a snapshot, digest and sequence included, at the most."""
 
 SESSION_BYTES: Final = 64 + WINDOW * REPLY_BYTES
-"""Of a session in a snapshot, at the most. So all of them take no more than 8.25 MiB there."""
+"""Of a session in a snapshot, at the most. So all of them take no more than 16.25 MiB there."""
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from raftq_k8s.raft.types import Index
+from raftq_k8s.state.agreements import Agreements, AgreementsPicture
 from raftq_k8s.state.document import Document, DocumentPicture
 from raftq_k8s.state.sessions import Session, Sessions, SessionsPicture
 
@@ -34,6 +35,7 @@ class _Head(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="head"):
     applied_index: int
     changed: int
     log_time: int
+    agreements: AgreementsPicture
     text: bytes | None
     """The document, where it is no object."""
 
@@ -59,8 +61,8 @@ _decoder: msgspec.msgpack.Decoder[_Frame] = msgspec.msgpack.Decoder(_Frame)
 class Frozen:
     """The state at one moment. It stays as it is while the state machine goes on."""
 
-    def __init__(self, document: DocumentPicture, sessions: SessionsPicture) -> None:
-        self._document, self._sessions = document, sessions
+    def __init__(self, document: DocumentPicture, sessions: SessionsPicture, agreements: AgreementsPicture) -> None:
+        self._document, self._sessions, self._agreements = document, sessions, agreements
 
     def parts(self, max_bytes: int) -> Iterator[bytes]:
         """All bytes, in pieces of at most so many; each is made when it is asked for."""
@@ -84,7 +86,7 @@ class Frozen:
     def _frames(self) -> Iterator[_Frame]:
         document = self._document
         text = document.text if document.segments is None else None
-        yield _Head(FORMAT, document.applied_index, document.changed, self._sessions.log_time, text)
+        yield _Head(FORMAT, document.applied_index, document.changed, self._sessions.log_time, self._agreements, text)
         yield from self._members()
         yield from self._open_sessions()
 
@@ -109,10 +111,10 @@ class Frozen:
 
 
 class Restoring:
-    """Reads a snapshot into a blank document and blank sessions."""
+    """Reads a snapshot into what is blank."""
 
-    def __init__(self, document: Document, sessions: Sessions) -> None:
-        self._document, self._sessions = document, sessions
+    def __init__(self, document: Document, sessions: Sessions, agreements: Agreements) -> None:
+        self._document, self._sessions, self._agreements = document, sessions, agreements
         self._unread = bytearray()
         self._checksum = 0
         self._begun = self._ended = False
@@ -130,11 +132,11 @@ class Restoring:
             self._take(_decoded(frame[_LENGTH_BYTES:]))
             self._checksum = zlib.crc32(frame, self._checksum)
 
-    def finish(self) -> tuple[Document, Sessions]:
+    def finish(self) -> tuple[Document, Sessions, Agreements]:
         """After the last byte. Raises `SnapshotDamaged`."""
         if not self._ended or self._unread:
             raise SnapshotDamaged("the snapshot ends too early, or does not end")
-        return self._document, self._sessions
+        return self._document, self._sessions, self._agreements
 
     def _take(self, frame: _Frame) -> None:
         if self._begun == isinstance(frame, _Head) or self._ended:
@@ -161,6 +163,7 @@ class Restoring:
         self._begun = True
         self._document.restore(Index(head.applied_index), Index(head.changed), head.text)
         self._sessions.log_time = head.log_time
+        self._agreements.restore(head.agreements)
 
 
 def _with_length(frame: _Frame) -> bytes:

@@ -6,9 +6,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from raftq_k8s.raft.types import Index
 from raftq_k8s.state.commands import (
+    MANY,
     Applied,
     CloseSession,
     Command,
+    Condition,
     Delete,
     DocumentCommand,
     Elapse,
@@ -17,6 +19,7 @@ from raftq_k8s.state.commands import (
     NoSuchSession,
     NotAsExpected,
     OpenSession,
+    Patch,
     Put,
     PutIf,
     Replace,
@@ -25,7 +28,9 @@ from raftq_k8s.state.commands import (
     SequenceReused,
     SessionClosed,
     SessionOpened,
+    Starting,
     TooManySessions,
+    Transaction,
     encode,
 )
 from raftq_k8s.state.document import UnreadableCommand
@@ -144,6 +149,13 @@ def test_at_its_bound_a_session_is_refused_until_another_is_closed_or_expires() 
         encode(InSession(1, 1, b"\x93\xa3put\xa1\xff\xc4\x011")),
         b"\x92\xa5merge\xc4\x02{}",
         encode(Replace(b'{"a":')),
+        encode(Patch(b'{"a":')),
+        encode(Transaction((), (Put("b", b"1"), Replace(b'{"a":')))),
+        encode(Transaction((), (MANY + 1) * (Delete("a"),))),
+        encode(Transaction((MANY + 1) * (Condition("a", None),), ())),
+        encode(Transaction((Condition("a", (MANY + 1) * (1,)),), ())),
+        encode(Transaction((Condition("a", (-1,)),), ())),
+        encode(Starting(-1, "a")),
         encode(Elapse(-1)),
         encode(Elapse(1 << 40)),
         encode(CloseSession(-1)),

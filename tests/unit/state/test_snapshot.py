@@ -9,13 +9,16 @@ from test_document import commands as document_commands
 
 from raftq_k8s.raft.types import Index
 from raftq_k8s.state.commands import (
+    MANY,
     DocumentCommand,
+    DocumentResult,
     Elapse,
     InSession,
     NotAsExpected,
     OpenSession,
     Put,
     Replace,
+    Transacted,
     encode,
 )
 from raftq_k8s.state.machine import StateMachine
@@ -111,7 +114,8 @@ def test_many_keys_and_a_large_value_pass_in_small_pieces() -> None:
     assert written(read(written(state, 1000), 777)) == written(state)
 
 
-def test_a_session_in_a_snapshot_keeps_its_bound() -> None:
+@pytest.mark.parametrize("answer", [NotAsExpected(LARGEST, LARGEST, MANY - 1), Transacted(LARGEST, MANY * (True,))])
+def test_a_session_in_a_snapshot_keeps_its_bound(answer: DocumentResult) -> None:
     state = StateMachine()
     for index in range(1, 11):
         state.apply(Index(LARGEST - index), encode(OpenSession()))
@@ -119,7 +123,7 @@ def test_a_session_in_a_snapshot_keeps_its_bound() -> None:
     state.sessions.log_time = LARGEST
     for sequence in range(LARGEST - 2 * WINDOW, LARGEST):
         command = InSession(LARGEST - 1, sequence, encode(Put("a", b"1")))
-        state.sessions.once(command, lambda: NotAsExpected(LARGEST, LARGEST))
+        state.sessions.once(command, lambda: answer)
     assert empty <= 10 * SESSION_BYTES - 10 * WINDOW * REPLY_BYTES
     assert len(written(state)) <= empty + WINDOW * REPLY_BYTES
 

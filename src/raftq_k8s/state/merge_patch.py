@@ -1,0 +1,47 @@
+"""JSON merge patch (RFC 7396) on texts: what a patch does not touch stays as its author wrote it.
+
+A patch that is an object says what becomes of the members that it names: `null` takes one away, an object is merged
+into what is there, anything else takes its place. Any other patch is the new value itself. Only an object that gains,
+loses or changes a member is put together anew, of its members' names and texts; so numbers keep their digits, and every
+replica comes to the same bytes.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from raftq_k8s.state.sizes import encode_key
+
+_split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def is_object(text: bytes) -> bool:
+    """Whether a JSON text without white space around it is an object."""
+    return text.startswith(b"{")
+
+
+def members_of(text: bytes) -> dict[str, bytes]:
+    """The members of an object, each as it is written. Of a name that occurs twice the last one counts. Raises
+    `ValueError` (or `RecursionError`) for what is no JSON."""
+    return {name: bytes(value) for name, value in _split(text).items()}
+
+
+def merged(target: bytes | None, patch: bytes) -> bytes | None:
+    """What comes of `target` (`None`: there is nothing yet), or `None` where the patch changes nothing of it. Raises as
+    `members_of` does."""
+    if not is_object(patch):
+        return patch
+    had = target if target is not None and is_object(target) else None
+    members = members_of(had) if had is not None else {}
+    changed = had is None
+    for name, value in members_of(patch).items():
+        if value == b"null":
+            changed |= members.pop(name, None) is not None
+        elif (after := merged(members.get(name), value)) is not None:
+            members[name] = after
+            changed = True
+    return _joined(members) if changed else None
+
+
+def _joined(members: Mapping[str, bytes]) -> bytes:
+    return b"{" + b",".join([encode_key(name) + b":" + value for name, value in members.items()]) + b"}"
