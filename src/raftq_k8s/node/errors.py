@@ -44,10 +44,6 @@ class SequenceReused(Exception):
     """Another command had this sequence in this session. Nothing was done: number commands upwards."""
 
 
-class NotYet(Exception):
-    """A part of the contract that a later release fills. Nothing was done."""
-
-
 class NotStarted(Exception):
     """`serviceStarted` was not dispatched yet, or this node was stopped. Nothing was done."""
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from raftq_k8s.node.persist_agent import PersistAgent
+from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import Milliseconds
 
@@ -10,6 +11,10 @@ _ENVELOPE_BYTES = 1024
 """What a message says around the commands that it carries: names, positions, who sends it."""
 
 _SMALLEST_MESSAGE = 4096
+
+_PERSISTED_LOG = SnapshotBounds(after_bytes=1 << 16, after_entries=256)
+_PERSISTED_BEHIND_A_SNAPSHOT = 64
+"""Entries. A persist agent is given everything each time, so all of it is cut short."""
 
 
 class RaftqOptions(msgspec.Struct, frozen=True):
@@ -19,6 +24,7 @@ class RaftqOptions(msgspec.Struct, frozen=True):
     minimum_election_time: Milliseconds = 200
     maximum_election_time: Milliseconds = 800
     persist_agent: PersistAgent | None = None
+    """Keeps this node's state, instead of a volume: for documents of some hundred kilobytes at the most."""
     bootstrap: bool = False
     """Found the cluster, of this node and of those acknowledged before `serviceStarted`. On exactly one node; ignored
     where the volume holds a cluster already."""
@@ -43,6 +49,7 @@ def for_stream(options: RaftqOptions) -> Sizing:
         heartbeat=options.heartbeat,
         minimum_election=options.minimum_election_time,
         maximum_election=options.maximum_election_time,
+        kept_entries=_kept_entries(options),
     )
     return Sizing(settings, options.max_message_bytes - _ENVELOPE_BYTES)
 
@@ -59,5 +66,14 @@ def for_bus(options: RaftqOptions) -> Sizing:
         max_append_bytes=room // 4,
         max_inflight=1,
         max_chunk_bytes=room // 2,
+        kept_entries=_kept_entries(options),
     )
     return Sizing(settings, room // 4 * 3)
+
+
+def snapshot_bounds(options: RaftqOptions) -> SnapshotBounds:
+    return BOUNDS if options.persist_agent is None else _PERSISTED_LOG
+
+
+def _kept_entries(options: RaftqOptions) -> int:
+    return Settings().kept_entries if options.persist_agent is None else _PERSISTED_BEHIND_A_SNAPSHOT

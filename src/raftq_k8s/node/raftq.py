@@ -8,6 +8,7 @@ application's events.
 import asyncio
 import logging
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -17,12 +18,12 @@ from raftq_k8s.node import options as sizing
 from raftq_k8s.node.bus import Bus, Listener, Unsubscribe
 from raftq_k8s.node.bus_transport import BusTransport
 from raftq_k8s.node.driver import Driver, Node
-from raftq_k8s.node.errors import BadMessage, NoLeader, NotLeader, NotStarted, NotYet, TooLarge, UnknownEvent
+from raftq_k8s.node.errors import BadMessage, NoLeader, NotLeader, NotStarted, TooLarge, UnknownEvent
 from raftq_k8s.node.events import SENT_AS, RaftEvent, RaftNode
 from raftq_k8s.node.options import RaftqOptions
 from raftq_k8s.node.recording import RecordedDriver
 from raftq_k8s.node.runtime import Clock, Runtime, boottime
-from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds
+from raftq_k8s.node.snapshots import SnapshotBounds
 from raftq_k8s.node.status import NOBODY, NodeStatus, RaftRole, role_of
 from raftq_k8s.node.transport import Transport
 from raftq_k8s.raft.birth import BirthRule
@@ -52,6 +53,7 @@ from raftq_k8s.state.commands import (
 from raftq_k8s.state.document import Document
 from raftq_k8s.state.json_text import NotJson, document_text
 from raftq_k8s.state.machine import StateMachine
+from raftq_k8s.storage.persist_agent import PersistedVolume
 from raftq_k8s.storage.volume import Volume
 
 _REPLICATION_PATIENCE = 10
@@ -86,30 +88,28 @@ class Raftq:
         birth: BirthRule | None = None,
         http_address: str = "",
         trace: Path | None = None,
-        snapshots: SnapshotBounds = BOUNDS,
+        snapshots: SnapshotBounds | None = None,
         clock: Clock = boottime,
     ) -> None:
         """`birth` overrides what `options.bootstrap` says of founding a cluster. Without a `transport` the messages of
         this node are events, for the application to carry. In the file `trace` everything is noted that goes into the
         node, commands included, so that `raftq simulate --replay` can live its life again. `snapshots` says how long
         the log may grow."""
-        if options.persist_agent is not None:
-            raise NotYet(
-                "a persist agent is not supported yet: pass volume=SqliteVolume(directory, member) of "
-                "raftq_k8s.storage.sqlite instead"
-            )
-        if volume is None:
+        if volume is None and options.persist_agent is None:
             raise ValueError(
                 "a node needs stable storage: pass volume=SqliteVolume(directory, member) of raftq_k8s.storage.sqlite, "
-                "or MemoryVolume(member) of raftq_k8s.storage.memory for a trial that may forget everything"
+                "or MemoryVolume(member) of raftq_k8s.storage.memory for a trial that may forget everything, "
+                "or RaftqOptions(persist_agent=…) for a store of your own"
             )
+        if volume is not None and options.persist_agent is not None:
+            raise ValueError("a node has one stable storage: pass a volume, or a persist agent")
         self._state = StateMachine()
         self._options = options
         self._volume = volume
         self._birth = birth
         self._http_address = http_address
         self._trace = trace
-        self._snapshots = snapshots
+        self._snapshots = snapshots or sizing.snapshot_bounds(options)
         self._clock = clock
         self._bus = Bus()
         self._bus_transport: BusTransport | None = None
@@ -257,23 +257,35 @@ class Raftq:
             raise BadMessage("serviceStarted was dispatched already")
         self._node = node
         self._nodes.pop(node.id, None)
+        volume = self._volume or self._persisted(node)
         try:
-            restored = await asyncio.to_thread(self._volume.open)
+            restored = await asyncio.to_thread(volume.open)
         except BaseException:
             self._node = None  # it may be told to start again, once the volume can be opened
             raise
         try:
-            runtime = self._make_runtime(node, restored)
+            runtime = self._make_runtime(node, volume, restored)
             await runtime.start()
         except BaseException:
             await self._transport.close()
-            await asyncio.to_thread(self._volume.close)
+            await asyncio.to_thread(volume.close)
             raise
         self._runtime = runtime
         if self._stopped:  # meanwhile
             await runtime.stop()
 
-    def _make_runtime(self, node: RaftNode, restored: Restored) -> Runtime:
+    def _persisted(self, node: RaftNode) -> PersistedVolume:
+        agent = self._options.persist_agent
+        assert agent is not None  # there is no volume
+        return PersistedVolume(
+            node.id,
+            persist=partial(agent.persist, node),
+            restore=partial(agent.restore, node),
+            shown=lambda: (self.document.applied_index, self.get_data()),
+            loop=asyncio.get_running_loop(),
+        )
+
+    def _make_runtime(self, node: RaftNode, volume: Volume, restored: Restored) -> Runtime:
         if restored.member != node.id:
             raise BadMessage(f"serviceStarted names {node.id}, but the volume belongs to {restored.member}")
         rule = self._birth
@@ -295,7 +307,7 @@ class Raftq:
             driver = Driver(given, self._state, connected, now)
         else:
             driver = RecordedDriver(given, self._state, connected, now, self._trace)
-        return Runtime(driver, self._volume, self._transport, self, self.failure, self._clock)
+        return Runtime(driver, volume, self._transport, self, self.failure, self._clock)
 
     async def _stop(self) -> None:
         first, self._stopped = not self._stopped, True

@@ -27,7 +27,8 @@ class Contents:
         self.entries: list[Entry] = []
         """Those after `base`."""
         self.snapshot: SnapshotMark | None = None
-        self._sealed = b""
+        self.sealed = b""
+        """The bytes of that snapshot."""
         self._begun: tuple[Index, bytearray] | None = None
 
     @property
@@ -92,7 +93,7 @@ class Contents:
         index, data = self._begun or (NO_INDEX, b"")
         check_complete(mark, index, len(data), crc32(data))
         check_later(mark, self.snapshot)
-        self.snapshot, self._sealed, self._begun = mark, bytes(data), None
+        self.snapshot, self.sealed, self._begun = mark, bytes(data), None
 
     def _compact(self, compaction: Compaction) -> None:
         check_covered(compaction, self.base, self.snapshot)
@@ -109,7 +110,7 @@ class Contents:
     def read_snapshot(self, index: Index, offset: int, max_bytes: int) -> bytes | None:
         if self.snapshot is None or self.snapshot.index != index:
             return None
-        return self._sealed[offset : offset + max_bytes]
+        return self.sealed[offset : offset + max_bytes]
 
 
 def fitting(entries: Iterable[Entry], max_bytes: int) -> tuple[Entry, ...]:

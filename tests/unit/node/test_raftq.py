@@ -16,7 +16,6 @@ from raftq_k8s.node.errors import (
     NoLeader,
     NotLeader,
     NotStarted,
-    NotYet,
     OutcomeUnknown,
     TooLarge,
     UnknownEvent,
@@ -63,16 +62,6 @@ def test_the_options_have_the_contracts_defaults() -> None:
 def test_without_a_volume_it_says_what_to_pass() -> None:
     with pytest.raises(ValueError, match=r"volume=SqliteVolume\(directory, member\)"):
         Raftq(RaftqOptions())
-
-
-def test_a_persist_agent_is_for_later() -> None:
-    class Agent:
-        async def persist(self, node: RaftNode, data: Any) -> None: ...
-
-        async def restore(self, node: RaftNode) -> None: ...
-
-    with pytest.raises(NotYet, match="SqliteVolume"):
-        Raftq(RaftqOptions(persist_agent=Agent()))
 
 
 def test_an_unknown_event_is_a_typed_error() -> None:
