@@ -7,7 +7,10 @@ outcome is unknown must not be repeated behind the back of whoever counts puts; 
 
 import asyncio
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Unsent(Exception):
@@ -34,14 +37,19 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._turn = asyncio.Lock()
 
-    async def request(self, method: str, path: str, body: bytes = b"", timeout_s: float = 5.0) -> Answer:
+    async def request(
+        self, method: str, path: str, body: bytes = b"", timeout_s: float = 5.0, headers: Mapping[str, str] = _NONE
+    ) -> Answer:
         """Raises `Unsent` or `Unanswered`."""
         async with self._turn:
-            return await self._request(method, path, body, timeout_s)
+            return await self._request(method, path, body, timeout_s, headers)
 
-    async def _request(self, method: str, path: str, body: bytes, timeout_s: float) -> Answer:
+    async def _request(
+        self, method: str, path: str, body: bytes, timeout_s: float, headers: Mapping[str, str]
+    ) -> Answer:
         reader, writer = await self._connected(timeout_s)
         head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nContent-Length: {len(body)}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         try:
             async with asyncio.timeout(timeout_s):
                 writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)

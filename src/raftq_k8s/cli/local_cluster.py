@@ -13,8 +13,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -121,16 +122,35 @@ class LocalAgent:
         return "\n".join(f"  {self.name} | {line}" for line in lines)
 
 
+Way: TypeAlias = Callable[[str, str, int], int]
+"""By which port of loopback one member (the first) dials another (the second), who listens on the third."""
+
+
+def _straight(dialling: str, dialled: str, port: int) -> int:
+    return port
+
+
+def _peers(member: str, raft_ports: Mapping[str, int], way: Way) -> str:
+    seen = {name: port if name == member else way(member, name, port) for name, port in raft_ports.items()}
+    return ",".join(f"{name}={HOST}:{port}" for name, port in seen.items())
+
+
 class LocalCluster:
     """Use it as an asynchronous context manager: the processes are ended on the way out."""
 
-    def __init__(self, folder: Path, members: int = 3, arguments: Sequence[str] = ("--profile", "fast")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        members: int = 3,
+        arguments: Sequence[str] = ("--profile", "fast"),
+        way: Way = _straight,
+    ) -> None:
         ports = free_ports(2 * members)
         names = [f"raftq-{ordinal}" for ordinal in range(members)]
-        peers = ",".join(f"{name}={HOST}:{port}" for name, port in zip(names, ports[::2], strict=True))
+        raft_ports = dict(zip(names, ports[::2], strict=True))
         self.agents = tuple(
-            LocalAgent(name, folder, raft_port, http_port, ["--peers", peers, *arguments])
-            for name, raft_port, http_port in zip(names, ports[::2], ports[1::2], strict=True)
+            LocalAgent(name, folder, port, http_port, ["--peers", _peers(name, raft_ports, way), *arguments])
+            for (name, port), http_port in zip(raft_ports.items(), ports[1::2], strict=True)
         )
         self._expected_to_end: set[str] = set()
 
@@ -146,12 +166,15 @@ class LocalCluster:
         await asyncio.shield(asyncio.gather(*(agent.stop() for agent in self.agents)))
 
     def start(self, agent: LocalAgent) -> None:
-        self._expected_to_end.discard(agent.name)
+        self.expect_no_end(agent)
         agent.start()
 
     def expect_end(self, agent: LocalAgent) -> None:
         """From now on its process may end."""
         self._expected_to_end.add(agent.name)
+
+    def expect_no_end(self, agent: LocalAgent) -> None:
+        self._expected_to_end.discard(agent.name)
 
     async def kill(self, agent: LocalAgent) -> None:
         self.expect_end(agent)
