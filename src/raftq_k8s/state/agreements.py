@@ -16,6 +16,8 @@ class Holding(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     term: int
     holder: str
+    within_ms: int
+    """What it promised: so soon after the election of another leader it will have stopped."""
 
 
 class AgreementsPicture(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -45,8 +47,8 @@ class Agreements:
                 self._now = msgspec.structs.replace(now, paused=reason)
             case Resume():
                 self._now = msgspec.structs.replace(now, paused=None)
-            case Starting(term, holder) if term >= now.latest_term:
-                self._now = AgreementsPicture(now.paused, Holding(term, holder), term)
+            case Starting(term, holder, within_ms) if term >= now.latest_term:
+                self._now = AgreementsPicture(now.paused, Holding(term, holder, within_ms), term)
             case Stopped(term) if now.application is not None and now.application.term == term:
                 self._now = msgspec.structs.replace(now, application=None)
             case Starting() | Stopped():

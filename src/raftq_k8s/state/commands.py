@@ -115,6 +115,8 @@ class Starting(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="star
 
     term: Count
     holder: Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)]
+    within_ms: Count
+    """So soon after the election of another leader it will have stopped, whatever happens to the holder."""
 
 
 class Stopped(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="stopped"):

@@ -27,15 +27,18 @@ def test_a_pause_lasts_until_it_is_resumed_and_the_latest_reason_counts() -> Non
     ("agreements", "holding"),
     [
         ((), None),
-        ((Starting(3, "a"),), Holding(3, "a")),
-        ((Starting(3, "a"), Stopped(3)), None),
-        ((Starting(3, "a"), Stopped(2)), Holding(3, "a")),
-        ((Starting(3, "a"), Stopped(4)), Holding(3, "a")),
-        ((Starting(3, "a"), Starting(4, "b")), Holding(4, "b")),
-        ((Starting(3, "a"), Starting(4, "b"), Stopped(3)), Holding(4, "b")),
-        ((Starting(4, "b"), Starting(3, "a")), Holding(4, "b")),
-        ((Starting(4, "b"), Stopped(4), Starting(3, "a")), None),
-        ((Starting(4, "b"), Stopped(4), Starting(4, "b")), Holding(4, "b")),  # a transfer that came to nothing
+        ((Starting(3, "a", 10_000),), Holding(3, "a", 10_000)),
+        ((Starting(3, "a", 10_000), Stopped(3)), None),
+        ((Starting(3, "a", 10_000), Stopped(2)), Holding(3, "a", 10_000)),
+        ((Starting(3, "a", 10_000), Stopped(4)), Holding(3, "a", 10_000)),
+        ((Starting(3, "a", 10_000), Starting(4, "b", 10_000)), Holding(4, "b", 10_000)),
+        ((Starting(3, "a", 10_000), Starting(4, "b", 10_000), Stopped(3)), Holding(4, "b", 10_000)),
+        ((Starting(4, "b", 10_000), Starting(3, "a", 10_000)), Holding(4, "b", 10_000)),
+        ((Starting(4, "b", 10_000), Stopped(4), Starting(3, "a", 10_000)), None),
+        (
+            (Starting(4, "b", 10_000), Stopped(4), Starting(4, "b", 10_000)),
+            Holding(4, "b", 10_000),
+        ),  # a transfer that came to nothing
     ],
 )
 def test_the_application_is_held_by_the_latest_term_that_started_it_and_did_not_stop(
@@ -45,15 +48,15 @@ def test_the_application_is_held_by_the_latest_term_that_started_it_and_did_not_
 
 
 def test_agreements_are_in_a_snapshot() -> None:
-    first = told(Starting(7, "a"), Stopped(7), Pause("disks"), Starting(9, "b"))
+    first = told(Starting(7, "a", 10_000), Stopped(7), Pause("disks"), Starting(9, "b", 10_000))
     second = StateMachine()
     restoring = second.restoring()
     for part in first.freeze().parts(1 << 16):
         restoring.feed(part)
     second.install(restoring)
-    assert (second.paused, second.application) == ("disks", Holding(9, "b"))
+    assert (second.paused, second.application) == ("disks", Holding(9, "b", 10_000))
     second.apply(Index(5), encode(Stopped(9)))
-    second.apply(Index(6), encode(Starting(8, "a")))
+    second.apply(Index(6), encode(Starting(8, "a", 10_000)))
     assert second.application is None
 
 

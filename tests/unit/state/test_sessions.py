@@ -155,7 +155,7 @@ def test_at_its_bound_a_session_is_refused_until_another_is_closed_or_expires() 
         encode(Transaction((MANY + 1) * (Condition("a", None),), ())),
         encode(Transaction((Condition("a", (MANY + 1) * (1,)),), ())),
         encode(Transaction((Condition("a", (-1,)),), ())),
-        encode(Starting(-1, "a")),
+        encode(Starting(-1, "a", 10_000)),
         encode(Elapse(-1)),
         encode(Elapse(1 << 40)),
         encode(CloseSession(-1)),
