@@ -290,7 +290,7 @@ class AcknowledgedWrites:
         def lacking() -> dict[str, list[str]]:
             found = {}
             for pod in self._release.pods.values():
-                document = self._release.json(self._release.place(pod), "/v1/data")
+                document = self._release.json(self._release.place(pod), "/v1/data?consistency=local")
                 found[pod.name] = [key for key, (value, _) in self.acknowledged.items() if document.get(key) != value]
             return found
 

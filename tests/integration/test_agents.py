@@ -59,7 +59,7 @@ async def put(agent, key, value):
 
 async def has(agent, key, value):
     try:
-        answer = await agent.get(f"/v1/data/{key}")
+        answer = await agent.get(f"/v1/data/{key}?consistency=local")
     except (Unsent, Unanswered):
         return False
     return answer.status == 200 and json.loads(answer.body) == value
@@ -110,6 +110,14 @@ async def test_a_put_through_a_follower_is_forwarded_and_seen_everywhere(cluster
     for agent in cluster.agents:
         await cluster.until(lambda agent=agent: has(agent, "colour", "green"), f"the put on {agent.name}", 5.0)
         assert revision(await agent.get("/v1/data/colour")) == revision(answer)
+
+
+async def test_what_one_agent_acknowledged_every_other_one_reads_at_once(cluster):
+    for number in range(20):
+        answer = await put(cluster.agents[number % 3], "latest", number)
+        for agent in cluster.agents:
+            read = await agent.get("/v1/data/latest")
+            assert (revision(read), json.loads(read.body)) == (revision(answer), number)
 
 
 async def test_a_killed_leader_is_replaced_and_comes_back_as_a_follower(cluster):

@@ -19,6 +19,9 @@ JSON = b"application/json"
 LARGE_BYTES = 64 << 10
 """Longer bodies leave in slices of this length, each when the one before has left."""
 
+_WITHOUT_BODY = frozenset({204, 304})
+"""They say nothing of a body, its length neither (RFC 9110 §8.6)."""
+
 _SLOWEST_BYTES_PER_SECOND = 256 << 10
 _PATIENCE_S = 20.0
 
@@ -78,6 +81,13 @@ class Answer:
             await self._drain(request, transport, _PATIENCE_S)
 
     def _head(self) -> bytes:
+        if self._status in _WITHOUT_BODY:
+            return b"%sDate: %s\r\n%s%s\r\n" % (
+                _status_lines[self._status],
+                _date(),
+                self._headers,
+                b"" if self.keep_alive else b"Connection: close\r\n",
+            )
         return b"%sDate: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s%s\r\n" % (
             _status_lines[self._status],
             _date(),

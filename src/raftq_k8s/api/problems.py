@@ -5,16 +5,43 @@ and 503: it did nothing. After a 504 with `"outcome": "unknown"` it may or may n
 repeat.
 """
 
+from typing import TypeAlias
+
 import msgspec
 
 from raftq_k8s.api.answers import Answer
-from raftq_k8s.node.errors import NoLeader, NotLeader, OutcomeUnknown, Overloaded, TooLarge
+from raftq_k8s.node.errors import (
+    NoLeader,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    ReplyForgotten,
+    SequenceReused,
+    SessionExpired,
+    TooLarge,
+    TooManySessions,
+)
 from raftq_k8s.state.commands import DocumentRefusal, NotAnObject, NotAsExpected, TooBig
 
 PROBLEM = b"application/problem+json"
 RETRY_AFTER = b"Retry-After: 1\r\n"
 
-NODE_ERRORS = (NoLeader, NotLeader, Overloaded, TooLarge, OutcomeUnknown)
+SESSION_ERRORS = (TooManySessions, SessionExpired, ReplyForgotten, SequenceReused)
+NODE_ERRORS = (NoLeader, NotLeader, Overloaded, TooLarge, OutcomeUnknown, *SESSION_ERRORS)
+
+NodeError: TypeAlias = (
+    NoLeader
+    | NotLeader
+    | Overloaded
+    | TooLarge
+    | OutcomeUnknown
+    | TooManySessions
+    | SessionExpired
+    | ReplyForgotten
+    | SequenceReused
+)
+
+_NOT_THIS_TIME = "this time nothing was done, and of an earlier try nothing is known any more"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -80,14 +107,14 @@ def internal() -> Problem:
     return Problem(500, "internal", "Internal error", detail, members={"outcome": "unknown"})
 
 
-def refused_by_node(error: NoLeader | NotLeader | Overloaded | TooLarge | OutcomeUnknown) -> Problem:
+def refused_by_node(error: NodeError) -> Problem:
     """What becomes of each of `NODE_ERRORS`."""
     match error:
         case NoLeader() | NotLeader():
             return no_leader()
         case Overloaded():
-            detail = "too many writes wait already; nothing was done"
-            return Problem(429, "overloaded", "Too many writes", detail, headers=RETRY_AFTER)
+            detail = "too much waits already; nothing was done"
+            return Problem(429, "overloaded", "Overloaded", detail, headers=RETRY_AFTER)
         case TooLarge():
             detail = "the value does not fit a message between nodes; nothing was done"
             return Problem(413, "value-too-large", "Value too large", detail)
@@ -96,6 +123,14 @@ def refused_by_node(error: NoLeader | NotLeader | Overloaded | TooLarge | Outcom
                 "the write left, and its fate is not known: it may take effect, or never; read before you repeat it"
             )
             return Problem(504, "outcome-unknown", "Outcome unknown", detail, members={"outcome": "unknown"})
+        case TooManySessions():
+            return Problem(429, "too-many-sessions", "Too many sessions", str(error), headers=RETRY_AFTER)
+        case SessionExpired():
+            return Problem(409, "no-such-session", "No such session", f"{error}; {_NOT_THIS_TIME}")
+        case ReplyForgotten():
+            return Problem(409, "reply-forgotten", "Reply forgotten", f"{error}; {_NOT_THIS_TIME}")
+        case SequenceReused():
+            return Problem(422, "sequence-reused", "Sequence reused", f"{error}; nothing was done")
 
 
 def refused_by_document(result: DocumentRefusal) -> Problem:
@@ -105,11 +140,16 @@ def refused_by_document(result: DocumentRefusal) -> Problem:
         case TooBig(revision, limit_bytes):
             detail = f"the document would be longer than {limit_bytes} bytes; nothing changed"
             return Problem(507, "document-full", "Document full", detail, members={"revision": revision})
-        case NotAsExpected(revision, found):
-            detail = f"the key's revision is {found} by now; nothing changed" if found else "there is no such key"
-            return Problem(412, "not-as-expected", "Not as expected", detail, members={"revision": revision})
+        case NotAsExpected(revision, found, condition):
+            it = f"its revision is {found} by now" if found else "there is no such key"
+            members: dict[str, object] = {"revision": revision, "found": found, "condition": condition}
+            return Problem(412, "not-as-expected", "Not as expected", f"{it}; nothing changed", members=members)
 
 
 def document_is_no_object(members: dict[str, object] | None = None) -> Problem:
     detail = "the document is not an object, so it has no keys; replace it by PUT /v1/data"
     return Problem(409, "not-an-object", "Not an object", detail, members=members)
+
+
+def not_json(error: Exception) -> Problem:
+    return Problem(400, "not-json", "Not JSON", f"the body is no JSON that can be stored: {error}")

@@ -12,6 +12,7 @@ from aiohttp.web import BaseRequest
 
 from raftq_k8s.api.answers import Response
 from raftq_k8s.api.authorization import Guard
+from raftq_k8s.api.bodies import Bodies
 from raftq_k8s.api.connections import Connections
 from raftq_k8s.api.data import Data
 from raftq_k8s.api.leader import LeaderRoute
@@ -24,8 +25,12 @@ from raftq_k8s.api.problems import (
     refused_by_node,
     too_many_connections,
 )
+from raftq_k8s.api.reads import Reads
 from raftq_k8s.api.routing import Access, ArgumentRoute, Route, RouteTable
+from raftq_k8s.api.sessions import Sessions
+from raftq_k8s.api.transactions import Transactions
 from raftq_k8s.api.views import FrameView, LabelView, Node
+from raftq_k8s.api.writes import Writes
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +38,8 @@ _CLOSING_GRACE_S = 3.0
 
 
 class HttpFace:
-    """`port` 0 takes any free one. `version` is shown on the metrics page. Without a `guard` there is no token."""
+    """`port` 0 takes any free one. `version` is shown on the metrics page. Without a `guard` there is no token.
+    `timeout_s`: for so long a write waits to be committed, and a read for somebody who leads."""
 
     def __init__(
         self,
@@ -44,7 +50,7 @@ class HttpFace:
         version: str,
         guard: Guard | None = None,
         body_limit_bytes: int = 1 << 20,
-        write_timeout_s: float = 5.0,
+        timeout_s: float = 5.0,
         connection_limit: int = 1024,
         idle_timeout_s: float = 75.0,
         label: LabelView | None = None,
@@ -58,7 +64,9 @@ class HttpFace:
         self._server: asyncio.Server | None = None
 
         probes, leader = Probes(node), LeaderRoute(node)
-        data = Data(node, body_limit_bytes, write_timeout_s)
+        bodies, writes = Bodies(body_limit_bytes), Writes(node, timeout_s)
+        data = Data(node, bodies, Reads(node, timeout_s), writes)
+        transactions, sessions = Transactions(node, bodies, writes), Sessions(node, timeout_s)
         self.table = RouteTable(
             [
                 Route("GET", "/livez", Access.PROBE, probes.live),
@@ -70,9 +78,13 @@ class HttpFace:
                 Route("GET", "/v1/status", Access.READ, probes.status),
                 Route("GET", "/v1/data", Access.READ, data.get_whole),
                 Route("PUT", "/v1/data", Access.WRITE, data.put_whole),
+                Route("PATCH", "/v1/data", Access.WRITE, data.patch_whole),
                 ArgumentRoute("GET", "/v1/data/{key}", Access.READ, data.get),
                 ArgumentRoute("PUT", "/v1/data/{key}", Access.WRITE, data.put),
                 ArgumentRoute("DELETE", "/v1/data/{key}", Access.WRITE, data.delete),
+                Route("POST", "/v1/transactions", Access.WRITE, transactions.post),
+                Route("POST", "/v1/sessions", Access.WRITE, sessions.open),
+                ArgumentRoute("DELETE", "/v1/sessions/{session}", Access.WRITE, sessions.close),
             ]
         )
 

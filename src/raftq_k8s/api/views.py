@@ -2,14 +2,30 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Literal, Protocol, overload
 
 import msgspec
 
 from raftq_k8s.node.status import NodeStatus
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.types import ClusterId, MemberId, Milliseconds, Term
-from raftq_k8s.state.commands import Applied, DocumentRefusal, Operation
+from raftq_k8s.state.commands import (
+    Agreement,
+    Applied,
+    CloseSession,
+    DocumentCommand,
+    DocumentRefusal,
+    DocumentResult,
+    InSession,
+    Noted,
+    OpenSession,
+    Operation,
+    PutIf,
+    SessionClosed,
+    SessionOpened,
+    Transacted,
+    Transaction,
+)
 from raftq_k8s.state.document import Document
 
 
@@ -26,7 +42,27 @@ class Node(Protocol):
 
     def standing(self) -> Standing: ...
 
-    async def submit(self, command: Operation, timeout_s: float) -> Applied | DocumentRefusal: ...
+    @overload
+    async def submit(self, command: Operation | PutIf, timeout_s: float) -> Applied | DocumentRefusal: ...
+
+    @overload
+    async def submit(self, command: Transaction, timeout_s: float) -> Transacted | DocumentRefusal: ...
+
+    @overload
+    async def submit(self, command: DocumentCommand | InSession, timeout_s: float) -> DocumentResult: ...
+
+    @overload
+    async def submit(self, command: Agreement, timeout_s: float) -> Noted: ...
+
+    @overload
+    async def submit(self, command: OpenSession, timeout_s: float) -> SessionOpened: ...
+
+    @overload
+    async def submit(self, command: CloseSession, timeout_s: float) -> SessionClosed: ...
+
+    async def read(self, timeout_s: float) -> None: ...
+
+    async def leased_read(self, timeout_s: float) -> None: ...
 
 
 class OperationRefused(Exception):

@@ -133,7 +133,7 @@ async def audit(agents: Sequence[LocalAgent], ledger: Ledger) -> Findings:
     findings = Findings()
     findings.duplicates |= ledger.found_there
     for agent in agents:
-        document = json.loads((await agent.get("/v1/data")).body)
+        document = json.loads((await agent.get("/v1/data?consistency=local")).body)
         for key in ledger.acknowledged:
             if document.get(key) != ledger.sent[key]:
                 findings.lost.add(key)
@@ -149,7 +149,10 @@ async def _applied_again(agent: LocalAgent, ledger: Ledger, lost: set[str]) -> s
         connection = agent.connection()
         try:
             for key in part:
-                if revision(await connection.request("GET", f"/v1/data/{key}")) != ledger.acknowledged[key]:
+                if (
+                    revision(await connection.request("GET", f"/v1/data/{key}?consistency=local"))
+                    != ledger.acknowledged[key]
+                ):
                     again.add(key)
         finally:
             connection.close()

@@ -186,6 +186,11 @@ class Driver:
         """A linearizable read came in here; it ends in exactly one of the `reads`."""
         self._reads.admit(token, deadline)
 
+    def may_read_by_lease(self, now: Instant) -> bool:
+        """Whether the state, as it is, reflects everything that was acknowledged anywhere, on the lease's word."""
+        index = self._phase.leased_read(now) if isinstance(self._phase, Consensus) else None
+        return index is not None and index <= self._applied_index
+
     def transfer(self, target: MemberId, now: Instant) -> None:
         """Hand the leadership over; commands wait meanwhile. Raises the core's `NotLeader` and `TransferRefused`."""
         match self._phase:

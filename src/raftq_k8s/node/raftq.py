@@ -236,6 +236,16 @@ class Raftq:
         """
         return await self._running().submit(commands.encode(command), timeout_s)
 
+    async def read(self, timeout_s: float) -> None:
+        """Wait until the state here reflects everything that was acknowledged anywhere before this call: read
+        `document` then, before anything else is awaited, or later. Raises `NoLeader` or `Overloaded`."""
+        await self._running().read(timeout_s)
+
+    async def leased_read(self, timeout_s: float) -> None:
+        """As `read`; but where this node leads, its lease alone may vouch for that. It rests on clocks that do not
+        differ much in rate."""
+        await self._running().leased_read(timeout_s)
+
     def observe_term(self, term: Term) -> None:
         """A higher term was seen outside of the protocol: lead only above it."""
         self._running().observe_term(term)

@@ -27,6 +27,7 @@ DOORS = (
     "depart",
     "submit",
     "read",
+    "may_read_by_lease",
     "transfer",
     "hand_over",
     "tick",

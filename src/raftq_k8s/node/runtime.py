@@ -155,6 +155,11 @@ class Runtime:
             case _:
                 pass
 
+    async def leased_read(self, timeout_s: float) -> None:
+        """As `read`, and at once where this node's lease and what it has applied already will do."""
+        if self._stopped or not self._driver.may_read_by_lease(self._clock()):
+            await self.read(timeout_s)
+
     async def next_standing(self, seen: Standing) -> Standing:
         while self._driver.standing == seen:
             if self._stopped:

@@ -10,6 +10,7 @@ insertion, the size that is bounded is the length of the whole as `whole()` retu
 same on every member.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -98,6 +99,17 @@ class Document:
         if self._keys is None:
             raise DocumentIsNotAnObject("the document is not an object, so it has no keys")
         return self._keys.get(key)
+
+    @property
+    def revision(self) -> int:
+        """That of its last change; 0 before the first."""
+        return self._changed
+
+    def items(self) -> Iterator[tuple[str, Held]]:
+        """All keys in their order. Raises `DocumentIsNotAnObject`."""
+        if self._keys is None:
+            raise DocumentIsNotAnObject("the document is not an object, so it has no keys")
+        return self._keys.items()
 
     def whole(self) -> tuple[bytes, int]:
         """The document as JSON, and the revision of its last change (0 before the first)."""

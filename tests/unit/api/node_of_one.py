@@ -1,14 +1,17 @@
 """A node for the HTTP face alone: it commits at once, or refuses as it is told."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 
 from raftq_k8s.node.status import NodeStatus, RaftRole
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.types import ClusterId, Index, MemberId, Term
-from raftq_k8s.state.commands import DocumentCommand, DocumentResult
+from raftq_k8s.state import commands
+from raftq_k8s.state.commands import Command
 from raftq_k8s.state.document import Document
+from raftq_k8s.state.machine import StateMachine
 
 ME = MemberId("raftq-0")
 OTHER = MemberId("raftq-1")
@@ -16,10 +19,11 @@ OTHER = MemberId("raftq-1")
 
 class NodeOfOne:
     def __init__(self, limit_bytes: int = 64 << 20) -> None:
-        self.document = Document(limit_bytes)
+        self._state = StateMachine(limit_bytes)
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.refusal: Exception | None = None
-        self.submitted: list[DocumentCommand] = []
+        self.submitted: list[Command] = []
+        self.reads: list[str] = []
         self.now = NodeStatus(
             member=ME,
             cluster=ClusterId("raftq-7f3c"),
@@ -54,15 +58,31 @@ class NodeOfOne:
         return self.now
 
     def standing(self) -> Standing:
-        return Standing("leader", self.now.term, self.now.leader, self.now.established)
+        role = "leader" if self.now.role == RaftRole.LEADER else "follower"
+        return Standing(role, self.now.term, self.now.leader, self.now.established)
 
-    async def submit(self, command: DocumentCommand, timeout_s: float) -> DocumentResult:
+    @property
+    def document(self) -> Document:
+        return self._state.document
+
+    async def submit(self, command: Command, timeout_s: float) -> Any:
         self.submitted.append(command)
         await asyncio.sleep(0)
         if self.refusal is not None:
             raise self.refusal
-        self.document.applied_index = Index(self.document.applied_index + 1)
-        return self.document.apply(self.document.applied_index, command)
+        return self._state.apply(Index(self.document.applied_index + 1), commands.encode(command))
+
+    async def read(self, timeout_s: float) -> None:
+        await self._read("linearizable")
+
+    async def leased_read(self, timeout_s: float) -> None:
+        await self._read("lease")
+
+    async def _read(self, consistency: str) -> None:
+        await asyncio.sleep(0)
+        self.reads.append(consistency)
+        if self.refusal is not None:
+            raise self.refusal
 
 
 class LabelOfOne:

@@ -115,7 +115,7 @@ async def test_an_unknown_path_is_404(http: ClientSession, path: str) -> None:
     ("method", "path", "allowed"),
     [
         ("POST", "/livez", "GET, HEAD"),
-        ("DELETE", "/v1/data", "GET, HEAD, PUT"),
+        ("DELETE", "/v1/data", "GET, HEAD, PUT, PATCH"),
         ("PATCH", "/v1/data/a", "GET, HEAD, PUT, DELETE"),
         ("OPTIONS", "/v1/data/a", "GET, HEAD, PUT, DELETE"),
         ("PUT", "/leader", "GET, HEAD"),

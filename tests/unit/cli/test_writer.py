@@ -39,7 +39,7 @@ class Member:
 
     async def request(self, method, path, body=b"", timeout_s=5.0):
         await asyncio.sleep(0)
-        key = path.removeprefix("/v1/data/")
+        key = path.removeprefix("/v1/data/").removesuffix("?consistency=local")
         if method == "GET":
             entry = self.document[key]
             return Answer(200, {"etag": f'"{entry.revision}"'}, str(entry.value).encode())

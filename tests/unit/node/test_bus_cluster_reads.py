@@ -24,9 +24,28 @@ def test_a_follower_reads_what_was_acknowledged_before() -> None:
         follower = followers(cluster, leader)[0]
         for number in range(5):
             await cluster.nodes[leader].dispatch("replicateData", {"n": number})
-            await runtime(cluster, follower).read(5.0)
+            await cluster.nodes[follower].read(5.0)
             assert cluster.nodes[follower].get_data() == {"n": number}
         await cluster.stop()
+
+    run(scenario())
+
+
+def test_a_leased_read_is_answered_everywhere_and_at_once_by_whoever_holds_the_lease() -> None:
+    async def scenario() -> None:
+        cluster = BusCluster(*ABC)
+        await cluster.start(founder="a")
+        leader = await cluster.leader()
+        await until(lambda: cluster.nodes[leader].status().lease_left_ms > 0)
+        await cluster.nodes[leader].dispatch("replicateData", {"n": 1})
+        with pytest.raises(StopIteration):
+            cluster.nodes[leader].leased_read(5.0).send(None)
+        follower = followers(cluster, leader)[0]
+        await cluster.nodes[follower].leased_read(5.0)
+        assert cluster.nodes[follower].get_data() == {"n": 1}
+        await cluster.stop()
+        with pytest.raises(NotStarted):
+            await cluster.nodes[leader].leased_read(1.0)
 
     run(scenario())
 

@@ -50,6 +50,31 @@ def test_a_follower_answers_only_when_it_has_applied_what_the_leader_had_committ
     assert read in cluster[reader].reads
 
 
+def test_only_a_leader_that_holds_its_lease_reads_by_it() -> None:
+    cluster, leader = led()
+    cluster.advance(100)
+    assert [name for name in cluster.names if cluster[name].driver.may_read_by_lease(cluster.now)] == [leader]
+    cluster.cut = {leader}
+    cluster.advance(1_000)
+    assert not cluster[leader].driver.may_read_by_lease(cluster.now)
+    assert not DriverCluster("a", "b", initialised=False)["a"].driver.may_read_by_lease(0.0)
+
+
+def test_a_lease_reads_no_state_that_has_yet_to_apply_what_is_committed() -> None:
+    cluster, leader = led()
+    cluster.advance(100)
+    driver = cluster[leader].driver
+    cluster.hold_messages = True
+    cluster.submit(leader, PUT)
+    cluster.hold_messages = False
+    before = driver.status(cluster.now).commit_index
+    while driver.status(cluster.now).commit_index == before:
+        assert cluster._deliver() or cluster._end_a_write() or cluster._act()
+    assert not driver.may_read_by_lease(cluster.now)
+    cluster.settle()
+    assert driver.may_read_by_lease(cluster.now)
+
+
 def test_a_read_waits_for_somebody_to_lead() -> None:
     cluster = DriverCluster("a", "b", "c")
     read = cluster.read("a")

@@ -59,6 +59,7 @@ def eventful_life(monkeypatch: pytest.MonkeyPatch, folder: Path, **bounds: int) 
     for held in cluster.nodes.values():
         held.driver.refused(cluster[third].driver.identity, Refusal("busy", "come back later"), cluster.now)
         held.driver.depart(MemberId("nobody"), cluster.now)
+        held.driver.may_read_by_lease(cluster.now)
         with pytest.raises((NotLeader, ChangeRefused)):
             held.driver.change(RaiseVersion(1), cluster.now)
     cluster.settle()
