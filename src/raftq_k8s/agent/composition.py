@@ -55,7 +55,7 @@ class Agent:
                 maximum_election_time=times.maximum_election,
                 max_message_bytes=max(65536, settings.body_limit_bytes + _BESIDE_THE_BODY_BYTES),
             ),
-            volume=SqliteVolume(Path(settings.data), plan.name),
+            volume=SqliteVolume(Path(settings.data), plan.name, settings.reserve_bytes),
             transport=self._transport,
             birth=plan.birth,
             http_address=plan.advertise_http,

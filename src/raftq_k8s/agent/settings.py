@@ -38,6 +38,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     data: Annotated[str, Meta(description="folder for everything that must survive a restart")] = "/data"
 
+    reserve_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1 << 40,
+            description="room on that volume kept for the time when it is full; votes and compaction go on in it",
+        ),
+    ] = 16 << 20
+
     raft_host: Annotated[
         str, Meta(description="address on which peers are listened to; empty means all addresses of this machine")
     ] = ""
@@ -135,7 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 CHAPTERS: Mapping[str, tuple[str, ...]] = {
-    "This member": ("name", "data"),
+    "This member": ("name", "data", "reserve_bytes"),
     "Listening": ("raft_host", "raft_port", "http_host", "http_port", "advertise_http"),
     "The other members": ("peers", "service", "namespace", "birth", "birth_replicas"),
     "Time": ("profile", "heartbeat_ms", "minimum_election_ms", "maximum_election_ms"),

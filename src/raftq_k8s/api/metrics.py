@@ -85,6 +85,7 @@ def _of_node(status: NodeStatus) -> Iterator[Metric]:
     yield _gauge("raftq_log_entries", "The index of the last entry in the log, committed or not.", status.last_index)
     yield _gauge("raftq_log_base_index", "The log begins after this entry.", status.base_index)
     yield _gauge("raftq_snapshot_index", "The last entry that this node's snapshot covers.", status.snapshot_index)
+    yield _gauge("raftq_volume_full", "1 while the volume lives on its reserve.", int(status.volume_full))
     yield _counter("raftq_elections", "This node's campaigns, by outcome.", "outcome", status.elections)
     changes = CounterMetricFamily("raftq_leader_changes", "How often the leader was seen to change.")
     changes.add_metric([], status.leader_changes)

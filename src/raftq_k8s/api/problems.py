@@ -20,6 +20,7 @@ from raftq_k8s.node.errors import (
     SessionExpired,
     TooLarge,
     TooManySessions,
+    VolumeFull,
 )
 from raftq_k8s.state.commands import DocumentRefusal, NotAnObject, NotAsExpected, TooBig
 
@@ -27,13 +28,14 @@ PROBLEM = b"application/problem+json"
 RETRY_AFTER = b"Retry-After: 1\r\n"
 
 SESSION_ERRORS = (TooManySessions, SessionExpired, ReplyForgotten, SequenceReused)
-NODE_ERRORS = (NoLeader, NotLeader, Overloaded, TooLarge, OutcomeUnknown, *SESSION_ERRORS)
+NODE_ERRORS = (NoLeader, NotLeader, Overloaded, TooLarge, VolumeFull, OutcomeUnknown, *SESSION_ERRORS)
 
 NodeError: TypeAlias = (
     NoLeader
     | NotLeader
     | Overloaded
     | TooLarge
+    | VolumeFull
     | OutcomeUnknown
     | TooManySessions
     | SessionExpired
@@ -118,6 +120,9 @@ def refused_by_node(error: NodeError) -> Problem:
         case TooLarge():
             detail = "the value does not fit a message between nodes; nothing was done"
             return Problem(413, "value-too-large", "Value too large", detail)
+        case VolumeFull():
+            detail = "the leader's volume is full, and no other voter has room; nothing was done. Deleting is possible"
+            return Problem(507, "volume-full", "Volume full", detail)
         case OutcomeUnknown():
             detail = (
                 "the write left, and its fate is not known: it may take effect, or never; read before you repeat it"

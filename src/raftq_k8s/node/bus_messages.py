@@ -100,6 +100,7 @@ class _HelloPart(_Part, frozen=True):
     term: _Count = 0
     vote: MemberId | None = None
     last_index: _Count = 0
+    full: bool = False
 
 
 class _VoteAsked(_Part, frozen=True):
@@ -418,6 +419,7 @@ def _of_hello(hello: Hello) -> _HelloPart:
         hello.term,
         hello.vote,
         hello.last_index,
+        hello.full,
     )
 
 
@@ -533,4 +535,5 @@ def _to_hello(sender: Identity, part: _HelloPart) -> Hello:
         Term(part.term),
         part.vote,
         Index(part.last_index),
+        part.full,
     )

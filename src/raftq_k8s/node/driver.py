@@ -14,9 +14,10 @@ import msgspec
 
 from raftq_k8s.node.actions import Actions, BirthReceipt, Load, Loaded, SliceReceipt, SliceWanted, Written
 from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused
-from raftq_k8s.node.notes import of_members, of_standing
+from raftq_k8s.node.notes import of_members, of_room, of_standing
 from raftq_k8s.node.peers import Peers
 from raftq_k8s.node.read_queue import ReadQueue
+from raftq_k8s.node.room import Room
 from raftq_k8s.node.session_time import SessionTime
 from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds, Snapshots
 from raftq_k8s.node.status import NOBODY, NodeStatus, role_of, time_left
@@ -80,6 +81,7 @@ class Driver:
         self._snapshots = Snapshots(state, node.snapshots)
         self._reads = ReadQueue(node.settings.heartbeat)
         self._session_time = SessionTime(node.session_time_interval)
+        self._room = Room(node.settings.maximum_election)
         self._paused_until: Instant = now
         self._observed_term = NO_TERM
         self._peers = Peers(restored.member, node.http_address)
@@ -102,7 +104,14 @@ class Driver:
 
     def hello(self) -> Hello:
         versions = self._node.settings.versions
-        said = Hello(versions.oldest, versions.newest, self.identity, self._record, self._node.http_address)
+        said = Hello(
+            versions.oldest,
+            versions.newest,
+            self.identity,
+            self._record,
+            self._node.http_address,
+            full=self._room.is_full,
+        )
         match self._phase:
             case Consensus() as consensus:
                 return msgspec.structs.replace(
@@ -207,6 +216,14 @@ class Driver:
             if target is not None and consensus.transfer_target is None:
                 consensus.transfer(target, now)
 
+    def room_changed(self, full: bool, now: Instant) -> None:
+        """The volume is full, and lives on its reserve; or it has room again."""
+        if full == self._room.is_full:
+            return
+        self._room.changed(full, now)
+        self._announce = True
+        self._notes.append(of_room(full))
+
     def tick(self, now: Instant) -> None:
         if isinstance(self._phase, Consensus):
             self._phase.tick(now)
@@ -261,7 +278,8 @@ class Driver:
         if isinstance(self._phase, Unborn):
             wake_at = min(wake_at, self._phase.birth.wake_at)
         if isinstance(self._phase, Consensus):
-            wake_at = min(wake_at, self._phase.wake_at, self._session_time.wake_at)
+            room = self._room.wake_at(self.standing.established)
+            wake_at = min(wake_at, self._phase.wake_at, self._session_time.wake_at, room)
         deadline = self._submissions.next_deadline
         if deadline is not None:
             wake_at = min(wake_at, deadline)
@@ -279,6 +297,7 @@ class Driver:
         match self._phase:
             case Consensus() as consensus:
                 actions = Actions()
+                self._leave_it_to_one_with_room(consensus, now)
                 self._place(consensus, actions, now)
                 self._reads.ask(consensus, now)
                 self._tell_time(consensus, now)
@@ -411,6 +430,10 @@ class Driver:
 
     def _propose(self, consensus: Consensus, now: Instant) -> None:
         batch = self._submissions.take_all()
+        if self._room.is_full and consensus.transfer_target is None:
+            batch, without = self._room.divided(batch)
+            for origin, _ in without:
+                self._submissions.resolve(origin, Refused("full"))
         try:
             term, first = consensus.propose([command for _, command in batch], now)
         except NotLeader:
@@ -423,6 +446,14 @@ class Driver:
                 self._submissions.resolve(origin, Refused("overloaded"))
         else:
             self._submissions.proposed(batch, term, first)
+
+    def _leave_it_to_one_with_room(self, consensus: Consensus, now: Instant) -> None:
+        if not self._room.hands_over(self.standing.established, now) or self._state.paused is not None:
+            return
+        others = [voter for voter in consensus.voters if self._connected(voter) and not self._peers.is_full(voter)]
+        target = consensus.successor(others, now)
+        if target is not None and consensus.transfer_target is None:
+            consensus.transfer(target, now)
 
     def _tell_time(self, consensus: Consensus, now: Instant) -> None:
         tells = self.standing.established and len(self._state.sessions) > 0
@@ -513,4 +544,5 @@ class Driver:
             leader_changes=consensus.leader_changes if consensus else 0,
             ignored_messages={**self._ignored, **(consensus.ignored if consensus else {})},
             proposals=dict(self._submissions.counts),
+            volume_full=self._room.is_full,
         )

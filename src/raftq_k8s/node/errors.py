@@ -22,6 +22,10 @@ class TooLarge(Exception):
     """The command does not fit a message. Nothing was done: send less at a time."""
 
 
+class VolumeFull(Exception):
+    """The leader's volume is full, and no other voter has room. Nothing was done: make room, or delete something."""
+
+
 class OutcomeUnknown(Exception):
     """The command left, and its fate is not known: it may take effect, or never. Read before you repeat it."""
 

@@ -21,8 +21,8 @@ class Forward(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="forwa
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="refused"):
-    """The command provably did nothing. `kind` is one of `not-leader`, `overloaded`, `too-large`, `malformed`; and
-    `no-leader`, which never travels: the time of whoever asked ran out before anybody was found to ask."""
+    """The command provably did nothing. `kind` is one of `not-leader`, `overloaded`, `too-large`, `malformed`, `full`;
+    and `no-leader`, which never travels: the time of whoever asked ran out before anybody was found to ask."""
 
     kind: str
 

@@ -46,5 +46,11 @@ def of_members(entry: Entry) -> str:
     return f"by entry {entry.index} {voters}{learners}"
 
 
+def of_room(full: bool) -> str:
+    if full:
+        return "the volume is full: it lives on its reserve, and takes no command that needs room; make some"
+    return "the volume has room again"
+
+
 def _names(members: tuple[Member, ...]) -> str:
     return ", ".join(member.name for member in members)

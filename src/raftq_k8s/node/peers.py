@@ -62,6 +62,10 @@ class Peers:
         hello = self._hellos.get(process.member)
         return hello is not None and hello.identity.is_process(process)
 
+    def is_full(self, member: MemberId) -> bool:
+        """Whether the volume of that member is, as it said last."""
+        return member in self._hellos and self._hellos[member].full
+
     def accepted(self, identity: Identity) -> bool:
         """A process of a member is listened to. Returns whether it takes the place of another one."""
         replaced = self._boots.setdefault(identity.member, identity.boot) != identity.boot

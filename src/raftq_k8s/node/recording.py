@@ -30,6 +30,7 @@ DOORS = (
     "may_read_by_lease",
     "transfer",
     "hand_over",
+    "room_changed",
     "tick",
     "persisted",
     "loaded",

@@ -97,6 +97,7 @@ class Runtime:
 
     async def start(self) -> None:
         await self._transport.start(self)
+        self._volume.watch_room(self._room_changed)
         self._schedule_turn()
 
     async def stop(self) -> None:
@@ -324,6 +325,10 @@ class Runtime:
         """On any thread."""
         self._ended(future.exception() or partial(self._driver.loaded, load, future.result()))
 
+    def _room_changed(self, full: bool) -> None:
+        """On any thread."""
+        self._ended(partial(self._driver.room_changed, full))
+
     def _ended(self, door: Callable[[Instant], None] | BaseException) -> None:
         self._from_storage.append(door)
         if not self._storage_called:
@@ -357,6 +362,8 @@ def _answer(outcome: Outcome) -> Answer:
             raise errors.Overloaded("too many commands are waiting already; try again later")
         case Refused("too-large"):
             raise errors.TooLarge("the command does not fit a message; send less at a time")
+        case Refused("full"):
+            raise errors.VolumeFull("the leader's volume is full, and no other voter has room: make some")
         case Refused("malformed"):
             raise errors.BadMessage("the leader cannot read the command: no JSON, or made by another release")
         case Refused():

@@ -54,6 +54,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     """The log begins after it."""
     snapshot_index: Index = NO_INDEX
     """The last entry that this node's snapshot covers."""
+    volume_full: bool = False
+    """This node's volume lives on its reserve."""
 
 
 NOBODY = Standing("follower", NO_TERM, None, established=False)

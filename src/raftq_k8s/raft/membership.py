@@ -281,6 +281,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     it, and the end of the log."""
     vote: MemberId | None = None
     last_index: Index = NO_INDEX
+    full: bool = False
+    """Its volume has no room for what clients bring."""
 
     @property
     def is_possible(self) -> bool:

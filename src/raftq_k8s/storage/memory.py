@@ -40,6 +40,9 @@ class MemoryVolume:
     def read_snapshot(self, index: Index, offset: int, max_bytes: int) -> "Future[bytes | None]":
         return self._ended(lambda: self._contents.read_snapshot(index, offset, max_bytes))
 
+    def watch_room(self, told: Callable[[bool], None]) -> None:
+        told(False)
+
     def close(self) -> None:
         self._open = False
 

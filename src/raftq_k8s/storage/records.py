@@ -15,7 +15,7 @@ All of this belongs to one thread; threads, queues and futures are left to `sqli
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +31,7 @@ from raftq_k8s.storage import checksum, litter, runs, schema, watermark
 from raftq_k8s.storage.checksum import Batch
 from raftq_k8s.storage.contents import check_covered
 from raftq_k8s.storage.parts import Parts, Sealed
+from raftq_k8s.storage.reserve import RESERVE_BYTES, Reserve, finds_no_room
 from raftq_k8s.storage.runs import Runs
 from raftq_k8s.storage.schema import Damaged, Statement
 from raftq_k8s.storage.volume import TAIL_BYTES, VolumeUnusable
@@ -69,9 +70,12 @@ _decode_base = msgspec.msgpack.Decoder(Base).decode
 class Records:
     """An open volume. After an exception out of any door it is only good for `close`."""
 
-    def __init__(self, directory: Path, member: MemberId) -> None:
+    def __init__(self, directory: Path, member: MemberId, reserve_bytes: int = RESERVE_BYTES) -> None:
         """Take hold of the volume; `restore` must follow before anything is written. Raises `VolumeUnusable`."""
         self._directory = directory
+        self._reserve = Reserve(directory, reserve_bytes)
+        self.is_full = False
+        """It lives on its reserve, or has no room for one."""
         self._path = directory / schema.FILE
         self._to_fold_bytes = 0
         with ExitStack() as undo:
@@ -101,6 +105,7 @@ class Records:
             self._owner = replace(owner, generation=Generation(owner.generation + 1))
             self._transact([_owner_row(self._owner, self._next_batch)])
             self._reach(self._next_batch)
+            self.is_full = self.is_full or not self._reserve.fill()
             schema.sync_directory(self._directory)
         except Damaged as damage:
             self._refuse_damaged(str(damage))
@@ -183,8 +188,12 @@ class Records:
     def fold(self) -> None:
         """Fold the write-ahead log into the main file when it is time. Nobody else reads, so it waits for nobody."""
         if self._to_fold_bytes >= FOLD_AT_BYTES:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._with_reserve(lambda: self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)"))
             self._to_fold_bytes = 0
+
+    def refill(self) -> None:
+        """See whether there is room again. Raises `OSError`."""
+        self.is_full = self.is_full and not self._reserve.refill()
 
     def close(self) -> None:
         """Let go. What was committed is safe without it, so nothing that goes wrong here matters to anybody."""
@@ -308,22 +317,39 @@ class Records:
         return Batch(self._batch + 1)
 
     def _transact(self, statements: Sequence[Statement]) -> None:
-        if (
-            len(statements) == 1
-        ):  # A transaction of its own, and in one step: fewer hand-overs of the interpreter's lock.
+        self._with_reserve(lambda: self._execute(statements))
+        for _, fields in statements:
+            self._to_fold_bytes += _PAGE_BYTES + sum(len(field) for field in fields if isinstance(field, bytes))
+
+    def _with_reserve(self, work: Callable[[], object]) -> None:
+        """Do it; where the volume has no room for it, once more in the room of the reserve."""
+        try:
+            work()
+        except (sqlite3.Error, OSError) as error:
+            if not finds_no_room(error):
+                raise
+            self.is_full = True
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if not self._reserve.release():
+                raise
+            work()
+
+    def _execute(self, statements: Sequence[Statement]) -> None:
+        # A single one is a transaction of its own, and in one step: fewer hand-overs of the interpreter's lock.
+        if len(statements) == 1:
             self._connection.execute(*statements[0])
         else:
             self._connection.execute("BEGIN IMMEDIATE")
             for statement in statements:
                 self._connection.execute(*statement)
             self._connection.execute("COMMIT")
-        for _, fields in statements:
-            self._to_fold_bytes += _PAGE_BYTES + sum(len(field) for field in fields if isinstance(field, bytes))
 
     def _reach(self, batch: Batch) -> None:
         """That batch is on stable storage."""
         self._batch = batch
-        self._watermark.raise_to(Mark(batch, self._runs.last_index, self._runs.checksum))
+        mark = Mark(batch, self._runs.last_index, self._runs.checksum)
+        self._with_reserve(lambda: self._watermark.raise_to(mark))
 
     # Refusing
 
@@ -331,6 +357,8 @@ class Records:
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_BUSY:
             raise VolumeUnusable(f"{self._path} is held by another process: end that one first") from error
+        if finds_no_room(error):
+            raise VolumeUnusable(f"volume {self._directory} is full: make room, then start again") from error
         if code == sqlite3.SQLITE_NOTADB:
             raise VolumeUnusable(f"{self._path} is not a database: move it away, or name another directory") from error
         raise VolumeUnusable(

@@ -19,11 +19,16 @@ from raftq_k8s.raft.messages import Entry
 from raftq_k8s.raft.persistence import Restored, Write
 from raftq_k8s.raft.types import Index, MemberId
 from raftq_k8s.storage.records import Records
-from raftq_k8s.storage.volume import VolumeUnusable, WriteFailed
+from raftq_k8s.storage.reserve import RESERVE_BYTES, finds_no_room
+from raftq_k8s.storage.volume import NoRoom, VolumeUnusable, WriteFailed
 
 MAX_BATCH_WRITES = 256
 MAX_BATCH_BYTES = 4 << 20
 """The write that reaches one of the two is the last of its batch, so that nobody waits for more than that at once."""
+
+
+REFILL_EVERY_S = 1.0
+"""So often a full volume looks whether there is room again."""
 
 
 class _Pending(msgspec.Struct, frozen=True):
@@ -53,9 +58,14 @@ class _Batch(msgspec.Struct):
 class SqliteVolume:
     """Keeps `storage.volume.Volume`. `open` and `close` belong to one caller; all else may come from any thread."""
 
-    def __init__(self, directory: Path, member: MemberId) -> None:
+    def __init__(self, directory: Path, member: MemberId, reserve_bytes: int = RESERVE_BYTES) -> None:
+        """`reserve_bytes` are kept for the time when the volume is full; 0: then the first write that fails is the
+        last."""
         self._directory = directory
         self._member = member
+        self._reserve_bytes = reserve_bytes
+        self._is_full = False
+        self._told_room: Callable[[bool], None] = _nobody
         self._door = threading.Lock()
         """Between whoever asks for something and `close`: nothing is queued behind the request to end."""
         self._queue: _Queue | None = None
@@ -100,6 +110,10 @@ class SqliteVolume:
                 return
         item.future.set_exception(WriteFailed(f"volume {self._directory} is not open: open it before you write"))
 
+    def watch_room(self, told: Callable[[bool], None]) -> None:
+        self._told_room = told
+        told(self._is_full)
+
     def close(self) -> None:
         with self._door:
             queue, self._queue = self._queue, None
@@ -113,12 +127,15 @@ class SqliteVolume:
 
     def _serve(self, queue: _Queue, opened: SimpleQueue[Restored | Exception]) -> None:
         try:
-            records = Records(self._directory, self._member)
+            records = Records(self._directory, self._member, self._reserve_bytes)
         except Exception as error:  # Supervisor's door: the caller of `open` raises it.
             opened.put(error)
             return
         try:
-            opened.put(records.restore())
+            restored = records.restore()
+            self._is_full = records.is_full
+            opened.put(restored)
+            del restored
         except Exception as error:  # The same.
             records.close()
             opened.put(error)
@@ -132,7 +149,7 @@ class SqliteVolume:
         failure: Exception | None = None
         closing = False
         while not closing:
-            batch = _next_batch(queue)
+            batch = _next_batch(queue, REFILL_EVERY_S if records.is_full and failure is None else None)
             closing = batch.closing
             writes = [pending.write for pending in batch.pending]
             failure = failure or self._attempt(lambda: records.commit(writes))  # noqa: B023  (called at once)
@@ -147,6 +164,9 @@ class SqliteVolume:
                     batch.asked.future.set_exception(failure)
             if not closing:
                 failure = failure or self._attempt(lambda: _tidy(records, queue))
+            if records.is_full != self._is_full:
+                self._is_full = records.is_full
+                self._told_room(records.is_full)
 
     def _answer(self, records: Records, asked: _Asked) -> Exception | None:
         try:
@@ -164,27 +184,46 @@ class SqliteVolume:
         try:
             work()
         except Exception as error:  # Supervisor's door: whatever it is, everybody who waits hears of it, from now on.
-            failure = WriteFailed(
-                f"volume {self._directory} did not take a write ({error}): "
-                "check the disk and its free space, then start again; what was acknowledged is kept"
-            )
+            failure = _failure(self._directory, error)
             failure.__cause__ = error
             return failure
         return None
 
 
+def _failure(directory: Path, error: Exception) -> WriteFailed:
+    if finds_no_room(error):
+        return NoRoom(
+            f"volume {directory} is full ({error}), and so is its reserve: "
+            "make room, then start again; what was acknowledged is kept"
+        )
+    return WriteFailed(
+        f"volume {directory} did not take a write ({error}): "
+        "check the disk, then start again; what was acknowledged is kept"
+    )
+
+
+def _nobody(full: bool) -> None:
+    """Nobody watches."""
+
+
 def _tidy(records: Records, queue: _Queue) -> None:
     """Housekeeping, in bounded pieces: one after each batch, and more only while nobody waits."""
+    if records.is_full:
+        records.refill()
     records.fold()
     while records.sweep() and queue.empty():
         records.fold()
 
 
-def _next_batch(queue: _Queue) -> _Batch:
-    """Wait for something to do; take whatever other writes are there, up to the next who wants to read."""
+def _next_batch(queue: _Queue, patience_s: float | None) -> _Batch:
+    """Wait for something to do; take whatever other writes are there, up to the next who wants to read. Nothing at all
+    when there is nothing for so long."""
     batch = _Batch([])
     size_bytes = 0
-    item = queue.get()
+    try:
+        item = queue.get(timeout=patience_s)
+    except Empty:
+        return batch
     while isinstance(item, _Pending):
         batch.pending.append(item)
         size_bytes += _size_of(item.write)

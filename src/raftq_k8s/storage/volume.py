@@ -1,5 +1,6 @@
 """The door to stable storage, and what can go wrong behind it."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -17,6 +18,10 @@ class VolumeUnusable(Exception):
 
 class WriteFailed(Exception):
     """A write did not reach stable storage. Final: the volume takes no further write until it is opened again."""
+
+
+class NoRoom(WriteFailed):
+    """The volume is full, and so is what was kept for that: make room, then start again. Nothing is damaged."""
 
 
 class Volume(Protocol):
@@ -40,6 +45,10 @@ class Volume(Protocol):
     def read_snapshot(self, index: Index, offset: int, max_bytes: int) -> "Future[bytes | None]":
         """So many bytes of the sealed snapshot at `index`, fewer at its end only; `None` when it is gone. Sees every
         write queued before. May end on another thread, and in `VolumeUnusable`."""
+
+    def watch_room(self, told: Callable[[bool], None]) -> None:
+        """Call that now, and whenever it changes, with whether the open volume is *full*: then it lives on what it kept
+        for that, which is enough for votes and compaction, not for what clients bring. On any thread."""
 
     def close(self) -> None:
         """End what is queued and let the volume go. Blocks; may be called twice."""

@@ -14,7 +14,7 @@ from yarl import URL
 
 from raftq_k8s.api.data import LARGE_READS
 from raftq_k8s.api.server import HttpFace
-from raftq_k8s.node.errors import NoLeader, NotLeader, OutcomeUnknown, Overloaded, TooLarge
+from raftq_k8s.node.errors import NoLeader, NotLeader, OutcomeUnknown, Overloaded, TooLarge, VolumeFull
 from raftq_k8s.state.commands import Delete, Put, Replace
 
 LIMIT = 1 << 16
@@ -280,6 +280,7 @@ async def test_bodies_that_are_still_arriving_share_a_bound(
         (NotLeader(OTHER), 503, "1"),
         (Overloaded(), 429, "1"),
         (TooLarge(), 413, None),
+        (VolumeFull(), 507, None),
         (OutcomeUnknown(), 504, None),
         (RuntimeError("a secret"), 500, None),
     ],
