@@ -46,8 +46,8 @@ e2e: .venv/dev.stamp ## tests on the Kubernetes cluster of KUBECONFIG, with RAFT
 	    $(PYTEST) tests/e2e $(ARGS); \
 	fi
 
-bench: .venv/dev.stamp ## measure the core, its log, the simulator, failover, puts beside etcd, and an idle agent
-	.venv/bin/python -m bench all $(ARGS)
+bench: .venv/dev.stamp ## measure everything: puts and gets beside etcd, failover, transfer, memory, restart (about 25 minutes)
+	.venv/bin/python -m bench $(ARGS)
 
 image: ## build the container image as IMAGE, with docker, podman or buildah, whichever works here
 	@for builder in "docker build" "podman build" "buildah build"; do \

@@ -1,2 +1,2 @@
-"""Measured here: what the core, its log and the simulator take, how fast a killed leader is replaced, what a durable
-put costs, what an idle agent takes."""
+"""Measured here: what the core, its log and the simulator take; what a durable put and a linearizable get cost; how
+fast a leader is replaced or hands over; what an agent takes, idle, after many puts, at a start, with many listeners."""

@@ -150,6 +150,58 @@ def simulate(
     raise typer.Exit(command.simulate(seeds, base, kinds, seconds, json))
 
 
+@application.command(
+    epilog="all of it:       [bold]raftq bench[/]\n\n"
+    "only puts:       [bold]raftq bench puts --clients 64 --seconds 5[/]\n\n"
+    "your cluster:    [bold]raftq bench --server http://raftq-leader:7480[/]",
+)
+def bench(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[puts|gets|failover]…", help="What is measured; all of it by default."),
+    ] = None,
+    clients: Annotated[
+        str, typer.Option(metavar="NUMBER,NUMBER,…", help="How many ask at once, in one load after the other.")
+    ] = "1,16,64",
+    seconds: Annotated[float, typer.Option(min=1, max=600, metavar="SECONDS", help="How long each load lasts.")] = 5.0,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="NUMBER", help="How often the leader is killed.")
+    ] = 20,
+    beside: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,NAME", help="Measured in the same run: etcd, pysyncobj, all that is installed, or none."
+        ),
+    ] = "all",
+    server: Annotated[
+        str,
+        typer.Option(
+            envvar="RAFTQ_SERVER", metavar="URL", help="A running cluster, asked in place of agents of our own."
+        ),
+    ] = "",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="RAFTQ_TOKEN_FILE", metavar="FILE", help="The token that this cluster asks for."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end, and nothing else.")] = False,
+) -> None:
+    """Measure durable puts, linearizable gets, and how fast a killed leader is replaced.
+
+    Three agents run on this machine for it, and after them three processes of
+    each of the others. Values have 256 bytes; they are put to a thousand keys
+    called raftq-bench-0000 and so on, which a [bold]--server[/] keeps afterwards.
+    wrk makes the load if it is installed, else a loop of our own, which is slower.
+    """
+    from raftq_k8s.cli.bench import command
+
+    token = token_file.read_text().strip() if token_file is not None else ""
+    try:
+        asked = command.asked(what or (), clients, seconds, rounds, beside, server, token)
+    except command.BadArgument as error:
+        raise typer.BadParameter(str(error)) from error
+    raise typer.Exit(command.run(asked, json))
+
+
 @application.command()
 def version() -> None:
     """Print the version."""

@@ -1,7 +1,7 @@
 """From the SIGKILL of the leader to the first put that another member accepts, again and again.
 
 The puts are tried at both survivors every few milliseconds, each sent once. The aim of the agent's fast profile: median
-at most 0.35 s, slowest at most 0.8 s.
+at most 0.33 s, slowest at most 0.7 s.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from statistics import median
 
 import msgspec
 
-from bench.cluster import three_agents
+from raftq_k8s.cli.bench.local import three_agents
 from raftq_k8s.cli.local_cluster import ClusterFailed, LocalCluster
 from raftq_k8s.cli.writer import Ledger, first_accepted
 

@@ -1,14 +1,19 @@
--- Puts for wrk: the requests of a file, one after the other, and one line of JSON at the end.
--- The file (its name comes after wrk's "--") has three lines a request: method, path, body.
+-- A load for wrk: the requests of a file, one after the other, and one line of JSON at the end.
+-- The file (its name comes after wrk's "--") has one line for the Authorization header, empty for none, and then three
+-- lines a request: method, path, body.
 
 local requests = {}
 local turn = 0
 
 function init(arguments)
   local lines = io.lines(arguments[1])
+  local headers = { ["Content-Type"] = "application/json" }
+  local authorization = lines()
+  if authorization ~= "" then headers["Authorization"] = authorization end
   for method in lines do
     local path, body = lines(), lines()
-    requests[#requests + 1] = wrk.format(method, path, { ["Content-Type"] = "application/json" }, body)
+    if body == "" then body = nil end
+    requests[#requests + 1] = wrk.format(method, path, headers, body)
   end
 end
 

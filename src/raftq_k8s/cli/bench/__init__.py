@@ -1,0 +1,1 @@
+"""`raftq bench`: durable puts, linearizable gets and failover, beside etcd and PySyncObj where they are installed."""
