@@ -78,7 +78,7 @@ class Answer:
             return
         transport.write(head + body)
         if transport.get_write_buffer_size() > LARGE_BYTES:
-            await self._drain(request, transport, _PATIENCE_S)
+            await drained(request, transport, _PATIENCE_S)
 
     def _head(self) -> bytes:
         if self._status in _WITHOUT_BODY:
@@ -101,23 +101,34 @@ class Answer:
         self, request: BaseRequest, transport: asyncio.WriteTransport, head: bytes, body: bytes
     ) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _PATIENCE_S + len(body) / _SLOWEST_BYTES_PER_SECOND
+        deadline = loop.time() + patience_s(len(body))
         transport.write(head)
         for start in range(0, len(body), LARGE_BYTES):
             transport.write(body[start : start + LARGE_BYTES])
-            await self._drain(request, transport, deadline - loop.time())
+            await drained(request, transport, deadline - loop.time())
             await asyncio.sleep(0)
             if transport.is_closing():
                 raise ConnectionResetError("the client has gone")
 
-    @staticmethod
-    async def _drain(request: BaseRequest, transport: asyncio.WriteTransport, patience_s: float) -> None:
-        try:
-            async with asyncio.timeout(patience_s):
-                await request.writer.drain()
-        except TimeoutError:
-            transport.abort()
-            raise ConnectionResetError("the client reads too slowly") from None
+
+def patience_s(size_bytes: int) -> float:
+    """How long a client may take to read so much."""
+    return _PATIENCE_S + size_bytes / _SLOWEST_BYTES_PER_SECOND
+
+
+async def drained(request: BaseRequest, transport: asyncio.WriteTransport, patience_s: float) -> None:
+    """Until what was written has left. A client that takes longer is cut off, and `ConnectionResetError` raised."""
+    try:
+        async with asyncio.timeout(patience_s):
+            await request.writer.drain()
+    except TimeoutError:
+        transport.abort()
+        raise ConnectionResetError("the client reads too slowly") from None
+
+
+def head_of_stream(content_type: bytes, headers: bytes) -> bytes:
+    """Of a response whose length is not known: 200, with these headers and the empty line behind them."""
+    return b"%sDate: %s\r\nContent-Type: %s\r\n%s\r\n" % (_status_lines[200], _date(), content_type, headers)
 
 
 def json_answer(status: int, value: object, headers: bytes = b"") -> Answer:

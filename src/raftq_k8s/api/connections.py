@@ -78,6 +78,11 @@ class Connections(web.Server):
         self._crowd.pop(handler, None)
 
 
+def when_gone(request: web.BaseRequest, tell: Callable[[], None]) -> None:
+    """Call `tell` once the connection of that request is no more."""
+    cast("_Connection", request.protocol).gone = tell
+
+
 def _affordable(limit: int) -> int:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY or files >= limit + CROWD + FILES_BESIDE:
@@ -88,7 +93,20 @@ def _affordable(limit: int) -> int:
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ()
+    __slots__ = ("gone",)
+
+    gone: Callable[[], None] | None
+    """Called when the client has gone: aiohttp tells nobody who only waits."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.gone = None
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self.gone is not None:
+            self.gone()
+            self.gone = None
 
     def handle_error(
         self,

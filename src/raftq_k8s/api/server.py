@@ -7,16 +7,19 @@ before anything is done.
 
 import asyncio
 import logging
+from collections.abc import Iterator
 
 from aiohttp.web import BaseRequest
 
 from raftq_k8s.api.answers import Response
+from raftq_k8s.api.application import ApplicationRoutes
 from raftq_k8s.api.authorization import Guard
 from raftq_k8s.api.bodies import Bodies
 from raftq_k8s.api.connections import Connections
 from raftq_k8s.api.data import Data
 from raftq_k8s.api.leader import LeaderRoute
 from raftq_k8s.api.metrics import Metrics
+from raftq_k8s.api.operations import OperationRoutes
 from raftq_k8s.api.probes import Probes
 from raftq_k8s.api.problems import (
     NODE_ERRORS,
@@ -29,7 +32,7 @@ from raftq_k8s.api.reads import Reads
 from raftq_k8s.api.routing import Access, ArgumentRoute, Route, RouteTable
 from raftq_k8s.api.sessions import Sessions
 from raftq_k8s.api.transactions import Transactions
-from raftq_k8s.api.views import FrameView, LabelView, Node
+from raftq_k8s.api.views import ApplicationView, FrameView, LabelView, Node, Operations
 from raftq_k8s.api.writes import Writes
 
 log = logging.getLogger(__name__)
@@ -39,7 +42,8 @@ _CLOSING_GRACE_S = 3.0
 
 class HttpFace:
     """`port` 0 takes any free one. `version` is shown on the metrics page. Without a `guard` there is no token.
-    `timeout_s`: for so long a write waits to be committed, and a read for somebody who leads."""
+    `timeout_s`: for so long a write waits to be committed, and a read for somebody who leads. What the process does not
+    have (`operations`, `application`) has no path."""
 
     def __init__(
         self,
@@ -51,10 +55,12 @@ class HttpFace:
         guard: Guard | None = None,
         body_limit_bytes: int = 1 << 20,
         timeout_s: float = 5.0,
-        connection_limit: int = 1024,
+        connection_limit: int = 2048,
         idle_timeout_s: float = 75.0,
         label: LabelView | None = None,
         frames: FrameView | None = None,
+        operations: Operations | None = None,
+        application: ApplicationView | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -85,6 +91,8 @@ class HttpFace:
                 Route("POST", "/v1/transactions", Access.WRITE, transactions.post),
                 Route("POST", "/v1/sessions", Access.WRITE, sessions.open),
                 ArgumentRoute("DELETE", "/v1/sessions/{session}", Access.WRITE, sessions.close),
+                *(() if operations is None else _operations(operations)),
+                *(() if application is None else _application(application)),
             ]
         )
 
@@ -131,3 +139,15 @@ class HttpFace:
         except Exception:
             log.exception("%s %s failed", request.method, request.rel_url.raw_path)
             return internal().answer()
+
+
+def _operations(operations: Operations) -> Iterator[Route]:
+    routes = OperationRoutes(operations)
+    yield Route("POST", "/v1/drain", Access.ADMINISTER, routes.drain)
+    yield Route("POST", "/v1/recover", Access.ADMINISTER, routes.recover)
+
+
+def _application(application: ApplicationView) -> Iterator[Route]:
+    routes = ApplicationRoutes(application)
+    yield Route("GET", "/v1/application", Access.READ, routes.get)
+    yield Route("PUT", "/v1/application", Access.ADMINISTER, routes.put)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import ClientSession
-from node_of_one import NodeOfOne
+from node_of_one import AgentOfOne, NodeOfOne
 
 from raftq_k8s.api.server import HttpFace
 
@@ -18,8 +18,15 @@ async def node() -> NodeOfOne:
 
 
 @pytest.fixture
-async def face(node: NodeOfOne) -> AsyncIterator[HttpFace]:
-    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9", body_limit_bytes=1 << 16)
+async def agent() -> AgentOfOne:
+    return AgentOfOne()
+
+
+@pytest.fixture
+async def face(node: NodeOfOne, agent: AgentOfOne) -> AsyncIterator[HttpFace]:
+    face = HttpFace(
+        node, "127.0.0.1", 0, version="9.9.9", body_limit_bytes=1 << 16, operations=agent, application=agent
+    )
     await face.start()
     yield face
     await face.close()

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from raftq_k8s.api.views import ApplicationReport, ApplicationState, OperationRefused
 from raftq_k8s.node.status import NodeStatus, RaftRole
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.types import ClusterId, Index, MemberId, Term
@@ -96,3 +97,43 @@ class LabelOfOne:
 class FramesOfOne:
     def __init__(self) -> None:
         self.bad_frames = {"undecodable": 6}
+
+
+class AgentOfOne:
+    """What a person asked of the agent, and what its application reported; or the refusal that it was told to give."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+        self.refusal: OperationRefused | None = None
+        self.now = ApplicationState(
+            wanted="running",
+            state="starting",
+            term=Term(7),
+            lease_left_ms=4000.0,
+            healthy=True,
+            holder=ME,
+            holder_term=Term(7),
+        )
+
+    async def drain(self) -> None:
+        self._take("drain")
+
+    async def recover(self, old: ClusterId) -> ClusterId:
+        self._take(("recover", old))
+        return ClusterId("raftq-91ab")
+
+    async def join(self, new: ClusterId) -> None:
+        self._take(("join", new))
+
+    def state(self) -> ApplicationState:
+        return self.now
+
+    async def report(self, report: ApplicationReport) -> ApplicationState:
+        self._take(report)
+        self.now = msgspec.structs.replace(self.now, state=report.state or self.now.state)
+        return self.now
+
+    def _take(self, asked: object) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append(asked)

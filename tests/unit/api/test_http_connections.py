@@ -75,7 +75,7 @@ async def test_the_bound_leaves_files_for_the_rest_of_the_process(
         await face.close()
 
 
-@pytest.mark.parametrize("files", [1024 + CROWD + FILES_BESIDE, resource.RLIM_INFINITY])
+@pytest.mark.parametrize("files", [2048 + CROWD + FILES_BESIDE, resource.RLIM_INFINITY])
 async def test_where_there_are_files_enough_the_bound_stands(
     node: NodeOfOne, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, files: int
 ) -> None:
