@@ -113,7 +113,7 @@ def test_in_a_pause_nobody_is_handed_over_to() -> None:
         (Elapse(1), False),
         (Pause("why"), False),
         (Resume(), False),
-        (Starting(1, "a"), False),
+        (Starting(1, "a", 1_000), False),
         (Stopped(1), False),
     ],
 )

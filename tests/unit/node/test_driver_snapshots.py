@@ -175,7 +175,7 @@ def test_a_snapshot_that_cannot_be_read_ends_the_node() -> None:
     cluster.elect()
     write_many(cluster, "a", 1, 47)
     volume = cluster["a"].volume
-    volume._sealed = b"\0" * len(volume._sealed)
+    volume.sealed = b"\0" * len(volume.sealed)
     cluster.restart("a")
     with pytest.raises(SnapshotDamaged):
         cluster.settle()
