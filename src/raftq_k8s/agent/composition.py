@@ -17,6 +17,7 @@ from typing import Any
 from raftq_k8s.agent.label import LabelledNode
 from raftq_k8s.agent.logs import Place
 from raftq_k8s.agent.settings import Plan, Settings, SettingsError
+from raftq_k8s.agent.stalls import StallDetector
 from raftq_k8s.api.authorization import Guard, TokenFile, TokenUnusable
 from raftq_k8s.api.server import HttpFace
 from raftq_k8s.discovery.dns import DnsDiscovery, local_cluster_domain
@@ -32,6 +33,10 @@ from raftq_k8s.node.options import RaftqOptions
 from raftq_k8s.node.raftq import Raftq
 from raftq_k8s.node.trace import TraceUnusable
 from raftq_k8s.storage.sqlite import SqliteVolume
+from raftq_k8s.transport.certificates import Zone
+from raftq_k8s.transport.files import Unusable
+from raftq_k8s.transport.secret import Secret
+from raftq_k8s.transport.tls import Tls, TlsFiles
 from raftq_k8s.transport.websocket import WebsocketTransport
 
 _BESIDE_THE_BODY_BYTES = 16384
@@ -47,7 +52,7 @@ class Agent:
     def __init__(self, plan: Plan) -> None:
         settings, times = plan.settings, plan.times
         self._plan = plan
-        self._transport = WebsocketTransport(plan.name, settings.raft_host, settings.raft_port)
+        self._transport = _transport(plan)
         self._raftq = Raftq(
             RaftqOptions(
                 heartbeat=times.heartbeat,
@@ -64,6 +69,7 @@ class Agent:
         self._raftq.subscribe(RaftEvent.LOG, lambda message: _told.info(message["message"]))
         self._api = _api(plan)
         self._labeller = self._keeper(self._api) if self._api else None
+        self._stalls = StallDetector(times.minimum_election)
         self._face = HttpFace(
             self._raftq,
             settings.http_host,
@@ -73,6 +79,7 @@ class Agent:
             body_limit_bytes=settings.body_limit_bytes,
             label=self._labeller,
             frames=self._transport,
+            loop=self._stalls,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -91,6 +98,7 @@ class Agent:
             raise SettingsError(f"trace: {error}") from error
         except OSError as error:
             raise SettingsError(f"cannot listen: {error}") from error
+        self._tasks.append(asyncio.create_task(self._stalls.run(), name="stalls"))
         self._tasks.append(asyncio.create_task(self._discovery().run(), name="discovery"))
         if self._labeller is not None:
             self._tasks.append(asyncio.create_task(_restarted("label", self._labeller.run), name="label"))
@@ -99,7 +107,8 @@ class Agent:
 
     async def failed(self) -> None:
         """Waits until a part of it has ended, and raises why."""
-        done, _ = await asyncio.wait({self._raftq.failure, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        parts = {self._raftq.failure, self._transport.failure, *self._tasks}
+        done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         for part in done:
             part.result()
 
@@ -151,6 +160,26 @@ def _guard(settings: Settings) -> Guard:
         return Guard(TokenFile(Path(settings.token_file)), guard_reads=settings.auth_reads == "on")
     except TokenUnusable as error:
         raise SettingsError(f"token_file: {error}") from error
+
+
+def _transport(plan: Plan) -> WebsocketTransport:
+    settings = plan.settings
+    try:
+        return WebsocketTransport(
+            plan.name,
+            settings.raft_host,
+            settings.raft_port,
+            tls=_tls(plan) if settings.tls_cert else None,
+            secret=Secret(Path(settings.peer_secret_file)) if settings.peer_secret_file else None,
+        )
+    except Unusable as error:
+        raise SettingsError(str(error)) from error
+
+
+def _tls(plan: Plan) -> Tls:
+    settings = plan.settings
+    files = TlsFiles(Path(settings.tls_cert), Path(settings.tls_key), Path(settings.tls_ca))
+    return Tls(files, plan.name, Zone(settings.service, settings.namespace) if settings.service else Zone())
 
 
 def _source(plan: Plan) -> Source:

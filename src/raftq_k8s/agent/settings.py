@@ -118,6 +118,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["off", "on"], Meta(description="on: reading asks for the token as well, probes and metrics excepted")
     ] = "off"
 
+    tls_cert: Annotated[
+        str,
+        Meta(
+            description="PEM file with this member's certificate: peers are then talked to over TLS 1.3 alone, and "
+            "both sides show one (with tls_key and tls_ca; read again when it changes)"
+        ),
+    ] = ""
+    tls_key: Annotated[str, Meta(description="PEM file with its key, without a passphrase")] = ""
+    tls_ca: Annotated[
+        str, Meta(description="PEM file with the certificates of the authority that every member's must lead to")
+    ] = ""
+    peer_secret_file: Annotated[
+        str,
+        Meta(
+            description="file with a secret that all members share: nobody is a peer who does not prove that he knows "
+            "it. A second line is accepted too, and never shown (read again when it changes)"
+        ),
+    ] = ""
+
     kubernetes: Annotated[
         Switch,
         Meta(
@@ -149,7 +168,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "The other members": ("peers", "service", "namespace", "birth", "birth_replicas"),
     "Time": ("profile", "heartbeat_ms", "minimum_election_ms", "maximum_election_ms"),
     "Bounds": ("body_limit_bytes",),
-    "Security": ("token_file", "auth_reads"),
+    "Security": ("token_file", "auth_reads", "tls_cert", "tls_key", "tls_ca", "peer_secret_file"),
     "Kubernetes": ("kubernetes", "pod_uid", "label_key", "pod_selector"),
     "Logs": ("log_format", "log_level", "trace"),
 }
@@ -199,6 +218,10 @@ def plan(settings: Settings) -> Plan:
     if settings.service and not settings.namespace:
         raise SettingsError("service needs namespace as well, outside of a pod: their DNS names hold both")
     _check_texts(settings)
+    if any((settings.tls_cert, settings.tls_key, settings.tls_ca)):
+        missing = [key for key in ("tls_cert", "tls_key", "tls_ca") if not getattr(settings, key)]
+        if missing:
+            raise SettingsError(f"TLS between members needs {' and '.join(missing)} as well")
     if settings.auth_reads == "on" and not settings.token_file:
         raise SettingsError("auth_reads needs token_file as well: the token that reading is to ask for")
     expected = _expected(settings, group, ordinal, peers)

@@ -32,8 +32,7 @@ _encode = msgspec.json.Encoder().encode
 class Response(Protocol):
     """What aiohttp's protocol asks of a response: an `Answer`, or what is written as time goes on."""
 
-    @property
-    def keep_alive(self) -> bool: ...
+    keep_alive: bool
 
     async def prepare(self, request: BaseRequest) -> None: ...
 

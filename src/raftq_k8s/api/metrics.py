@@ -5,24 +5,33 @@ else lives in the process does not show here.
 """
 
 from collections.abc import Iterator, Mapping
+from math import inf
 
 from aiohttp.web import BaseRequest
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from raftq_k8s.api.answers import Answer
-from raftq_k8s.api.views import FrameView, LabelView, Node
+from raftq_k8s.api.views import DistributionView, FrameView, LabelView, LoopView, Node
 from raftq_k8s.node.status import NodeStatus, RaftRole
 
 _LAG_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Metrics:
-    def __init__(self, node: Node, version: str, label: LabelView | None, frames: FrameView | None) -> None:
+    def __init__(
+        self, node: Node, version: str, label: LabelView | None, frames: FrameView | None, loop: LoopView | None
+    ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Readings(node, version, label, frames))
+        self._registry.register(_Readings(node, version, label, frames, loop))
         ProcessCollector(registry=self._registry)
         self._label_lag = (
             Histogram(
@@ -46,11 +55,14 @@ class Metrics:
 
 
 class _Readings(Collector):
-    def __init__(self, node: Node, version: str, label: LabelView | None, frames: FrameView | None) -> None:
+    def __init__(
+        self, node: Node, version: str, label: LabelView | None, frames: FrameView | None, loop: LoopView | None
+    ) -> None:
         self._node = node
         self._version = version
         self._label = label
         self._frames = frames
+        self._loop = loop
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("raftq_build", "The release that runs.", value={"version": self._version})
@@ -60,6 +72,20 @@ class _Readings(Collector):
         if self._frames is not None:
             bad = self._frames.bad_frames
             yield _counter("raftq_bad_frames", "Frames on the raft port that no peer sends, by kind.", "kind", bad)
+            if (ends := self._frames.certificate_expires_at) is not None:
+                yield _gauge(
+                    "raftq_certificate_expiry_timestamp_seconds",
+                    "When the certificate that peers see ends, in seconds since the epoch.",
+                    ends,
+                    unit="seconds",
+                )
+        if self._loop is not None:
+            yield _histogram("raftq_event_loop_lag", "By how much timers of this process fire late.", self._loop.lag)
+            stalls = CounterMetricFamily(
+                "raftq_event_loop_stalls", "Times that it stood still for a quarter of the minimum election time."
+            )
+            stalls.add_metric([], self._loop.stalls)
+            yield stalls
 
 
 def _of_node(status: NodeStatus) -> Iterator[Metric]:
@@ -122,6 +148,11 @@ def _of_label(label: LabelView) -> Iterator[Metric]:
 
 def _gauge(name: str, explanation: str, value: float, unit: str = "") -> Metric:
     return GaugeMetricFamily(name, explanation, value=value, unit=unit)
+
+
+def _histogram(name: str, explanation: str, took: DistributionView) -> Metric:
+    buckets = [("+Inf" if bound == inf else str(bound), count) for bound, count in took.cumulated()]
+    return HistogramMetricFamily(name, explanation, buckets=buckets, sum_value=took.total, unit="seconds")
 
 
 def _gauge_by(name: str, explanation: str, label: str, values: Mapping[str, float]) -> Metric:

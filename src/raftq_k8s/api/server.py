@@ -32,7 +32,7 @@ from raftq_k8s.api.reads import Reads
 from raftq_k8s.api.routing import Access, ArgumentRoute, Route, RouteTable
 from raftq_k8s.api.sessions import Sessions
 from raftq_k8s.api.transactions import Transactions
-from raftq_k8s.api.views import ApplicationView, FrameView, LabelView, Node, Operations
+from raftq_k8s.api.views import ApplicationView, FrameView, LabelView, LoopView, Node, Operations
 from raftq_k8s.api.writes import Writes
 
 log = logging.getLogger(__name__)
@@ -61,13 +61,15 @@ class HttpFace:
         frames: FrameView | None = None,
         operations: Operations | None = None,
         application: ApplicationView | None = None,
+        loop: LoopView | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._guard = guard or Guard()
-        self._metrics = Metrics(node, version, label, frames)
+        self._metrics = Metrics(node, version, label, frames, loop)
         self._connections = Connections(self._answer, connection_limit, idle_timeout_s)
         self._server: asyncio.Server | None = None
+        self._leaving = False
 
         probes, leader = Probes(node), LeaderRoute(node)
         bodies, writes = Bodies(body_limit_bytes), Writes(node, timeout_s)
@@ -109,6 +111,11 @@ class HttpFace:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connections, self._host, self._port, backlog=1024)
 
+    def turn_away(self) -> None:
+        """This process is about to end: go on answering, and close each connection after its answer, so that clients
+        come back somewhere else, and none has sent something on a connection that is just being closed."""
+        self._leaving = True
+
     async def close(self) -> None:
         """Take no more, give what is being answered a little time, and close the rest."""
         if self._server is None:
@@ -124,6 +131,12 @@ class HttpFace:
         self._metrics.observe_label_lag(seconds)
 
     async def _answer(self, request: BaseRequest) -> Response:
+        response = await self._answered(request)
+        if self._leaving:
+            response.keep_alive = False
+        return response
+
+    async def _answered(self, request: BaseRequest) -> Response:
         try:
             found = self.table.find(request.method, request.rel_url.raw_path)
             if found.access is not Access.PROBE and self._connections.is_crowd(request):

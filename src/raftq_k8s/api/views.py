@@ -1,7 +1,7 @@
 """What the HTTP face needs of the rest of the process: the node, what the agent can do, and what the parts count."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, Protocol, overload
 
 import msgspec
@@ -136,8 +136,35 @@ class LabelView(Protocol):
         """Seconds since the epoch; `None` before the API first answered."""
 
 
+class DistributionView(Protocol):
+    """How often something took how long."""
+
+    @property
+    def total(self) -> float:
+        """All of it together, in seconds."""
+
+    def cumulated(self) -> Iterator[tuple[float, int]]:
+        """Each bound in seconds with how many took so long at most; infinity comes last."""
+
+
+class LoopView(Protocol):
+    """What is known of the event loop."""
+
+    @property
+    def lag(self) -> DistributionView:
+        """By how much timers fire late."""
+
+    @property
+    def stalls(self) -> int:
+        """How often it stood still for over a quarter of the minimum election time."""
+
+
 class FrameView(Protocol):
-    """What the transport counts."""
+    """What the transport counts and knows."""
+
+    @property
+    def certificate_expires_at(self) -> float | None:
+        """When the certificate that peers see ends, in seconds since the epoch; `None` without one."""
 
     @property
     def bad_frames(self) -> Mapping[str, int]:

@@ -202,6 +202,31 @@ def bench(
     raise typer.Exit(command.run(asked, json))
 
 
+@application.command(
+    epilog="three members:    [bold]raftq certs pki raftq-0 raftq-1 raftq-2[/]\n\n"
+    "all pods of one:  [bold]raftq certs pki --service raftq-headless --namespace raftq[/]",
+)
+def certs(
+    folder: Annotated[Path, typer.Argument(help="Where the authority is, or is made.")],
+    members: Annotated[list[str] | None, typer.Argument(metavar="NAME…", help="The members to make one for.")] = None,
+    service: Annotated[str, typer.Option(metavar="NAME", help="The headless Service of the members.")] = "",
+    namespace: Annotated[str, typer.Option(metavar="NAME", help="The Kubernetes namespace of that Service.")] = "",
+    days: Annotated[int, typer.Option(min=1, max=3650, metavar="1-3650", help="How long they last.")] = 365,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")] = False,
+) -> None:
+    """Make an authority, and certificates of members that it signs, for mutual TLS between them.
+
+    Run it again to renew them: running agents take new files by themselves.
+    Whoever has [bold]ca.key[/] can make members; for more than a trial, use your own
+    issuer.
+    """
+    from raftq_k8s.cli.certificates import run
+
+    if bool(service) != bool(namespace):
+        raise typer.BadParameter("--service and --namespace go together")
+    raise typer.Exit(run(folder, members or [], service, namespace, days, json))
+
+
 @application.command()
 def version() -> None:
     """Print the version."""

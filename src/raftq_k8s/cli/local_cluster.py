@@ -42,7 +42,7 @@ class LocalAgent:
         self.raft_port = raft_port
         self.http_port = http_port
         self.process: subprocess.Popen[bytes] | None = None
-        self._arguments = arguments
+        self.arguments = [*arguments]
         self._observed_through = self.connection()
 
     @property
@@ -51,7 +51,7 @@ class LocalAgent:
             *(sys.executable, "-m", "raftq_k8s.cli.main", "agent", "--name", self.name, "--data", str(self.data)),
             *("--raft-host", HOST, "--raft-port", str(self.raft_port)),
             *("--http-host", HOST, "--http-port", str(self.http_port), "--kubernetes", "off"),
-            *self._arguments,
+            *self.arguments,
         ]
 
     def start(self) -> None:

@@ -83,6 +83,8 @@ class Pod(msgspec.Struct, frozen=True):
     mark: Mark
     ours: bool
     """It belongs to our StatefulSet."""
+    terminating: bool = False
+    """It was deleted, and its containers are being ended."""
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -110,6 +112,7 @@ class Workload(msgspec.Struct, frozen=True):
             meta.labels.get(self.label_key),
             Mark(_term(meta.annotations.get(TERM_ANNOTATION)), _cluster(meta.annotations.get(CLUSTER_ANNOTATION))),
             self._owns(meta),
+            meta.deletion_timestamp is not None,
         )
 
     def _owns(self, meta: ObjectMeta) -> bool:

@@ -85,7 +85,9 @@ class Labeller:
         *,
         times: Times = Times(),  # noqa: B008 (it is frozen)
         on_label_lag: Callable[[float], None] = lambda seconds: None,
+        on_deletion: Callable[[], object] = lambda: None,
     ) -> None:
+        """`on_deletion` is told whenever the API shows that this process's own pod was deleted."""
         self._client = client
         self._node = node
         self._workload = workload
@@ -93,6 +95,7 @@ class Labeller:
         self._own = OwnPod(member, uid) if uid else None
         self._times = times
         self._on_label_lag = on_label_lag
+        self._on_deletion = on_deletion
 
         self._seen: dict[MemberId, Pod | Gone] = {}
         self._releasing = False
@@ -292,6 +295,8 @@ class Labeller:
         me = self._seen.get(self._member)
         if self._own is None and isinstance(me, Pod):
             self._own = OwnPod(me.name, me.uid)
+        if self._own is not None and isinstance(me, Pod) and me.terminating and me.uid == self._own.uid:
+            self._on_deletion()
 
     def _count(self) -> None:
         self.labelled_leaders = sum(isinstance(pod, Pod) and pod.role == LEADER for pod in self._seen.values())

@@ -24,6 +24,8 @@ class ObjectMeta(msgspec.Struct, frozen=True, rename="camel"):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
+    deletion_timestamp: str | None = None
+    """Set once somebody deleted it: it is about to end."""
 
 
 class PartialObjectMetadata(msgspec.Struct, frozen=True, rename="camel"):

@@ -16,6 +16,7 @@ from aiohttp.web import WebSocketResponse
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.membership import Hello, Refusal
 from raftq_k8s.transport import frames
+from raftq_k8s.transport.certificates import Certificate
 from raftq_k8s.transport.frames import BadFrame, Frame, Outgoing
 
 WebSocket: TypeAlias = ClientWebSocketResponse | WebSocketResponse
@@ -56,6 +57,8 @@ class ConnectionOver(Exception):
 class Connection:
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
+        self.certificate: Certificate | None = websocket.get_extra_info("peercert")
+        """What the peer showed, verified; `None` without TLS."""
         self._outgoing = Outgoing()
         self._something_to_write = asyncio.Event()
         self._closed = False

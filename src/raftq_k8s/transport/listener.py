@@ -9,6 +9,7 @@ further than a hello needs; the rest waits in its socket, for a peer may well se
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -74,11 +75,18 @@ class Listener:
         self._http: web.Server | None = None
         self._sockets: asyncio.Server | None = None
 
-    async def open(self, host: str, port: int) -> int:
+    async def open(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Returns the port. Raises `OSError` when it is taken."""
         loop = asyncio.get_running_loop()
         http = web.Server(self._answer)
-        self._sockets = await loop.create_server(lambda: Caller(http, self, loop), host or None, port, backlog=128)
+        self._sockets = await loop.create_server(
+            lambda: Caller(http, self, loop),
+            host or None,
+            port,
+            backlog=128,
+            ssl=tls,
+            ssl_handshake_timeout=GREETING_S if tls else None,
+        )
         self._http = http
         bound: int = self._sockets.sockets[0].getsockname()[1]
         return bound

@@ -13,7 +13,17 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
-from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWSTimeout, TCPConnector, web
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientSSLError,
+    ClientTimeout,
+    ClientWebSocketResponse,
+    ClientWSTimeout,
+    TCPConnector,
+    WSServerHandshakeError,
+    web,
+)
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
@@ -27,10 +37,22 @@ from raftq_k8s.transport.connection import FAREWELL_S, HEARTBEAT_S, Connection, 
 from raftq_k8s.transport.dialling import Backoff, Race
 from raftq_k8s.transport.frames import BadFrame, Frame
 from raftq_k8s.transport.listener import GREETING_S, Listener
+from raftq_k8s.transport.secret import (
+    CHALLENGE_HEADER,
+    Secret,
+    Unproven,
+    is_challenge,
+    new_challenge,
+    prove_to_dialler,
+    prove_to_listener,
+)
+from raftq_k8s.transport.tls import Tls
 
 PATH = "/raft"
 KNOCK_S = 1.5
 """To connect, upgrade and hear a hello: enough for one lost SYN, short enough that another address gets its turn."""
+UNPROVEN = 401
+SAY_AGAIN_S = 60.0
 STEADY_S = 1.0
 """A peer that stayed connected so long is dialled again at once when it is lost."""
 
@@ -81,7 +103,17 @@ class Answer(NamedTuple):
 
 
 class WebsocketTransport:
-    def __init__(self, member: MemberId, host: str, port: int, *, resolver: AbstractResolver | None = None) -> None:
+    def __init__(
+        self,
+        member: MemberId,
+        host: str,
+        port: int,
+        *,
+        resolver: AbstractResolver | None = None,
+        tls: Tls | None = None,
+        secret: Secret | None = None,
+    ) -> None:
+        """With `tls` or a `secret`, or both, nobody is listened to who does not show what they ask for."""
         self.bad_frames: dict[str, int] = defaultdict(int)
         """What was not ours, by kind; each closed a connection."""
         self.dropped_messages: dict[str, int] = defaultdict(int)
@@ -89,6 +121,9 @@ class WebsocketTransport:
         self._member = member
         self._host = host
         self._port = port
+        self._tls = tls
+        self._secret = secret
+        self._said_of: dict[str, float] = {}
         self._book = AddressBook()
         self._resolver = resolver or UncachedResolver()
         self._peers: dict[MemberId, Peer] = defaultdict(Peer)
@@ -98,6 +133,20 @@ class WebsocketTransport:
         self._receiver: Receiver | None = None
         self._session: ClientSession | None = None
         self._closing = False
+        self._failure: asyncio.Future[None] | None = None
+
+    @property
+    def failure(self) -> "asyncio.Future[None]":
+        """Ends with an exception when whoever dials has failed: lost peers would not be found again."""
+        if self._failure is None:
+            self._failure = asyncio.get_running_loop().create_future()
+            self._failure.add_done_callback(_retrieve)
+        return self._failure
+
+    @property
+    def certificate_expires_at(self) -> float | None:
+        """In seconds since the epoch; `None` without TLS."""
+        return self._tls.expires_at if self._tls else None
 
     @property
     def port(self) -> int:
@@ -107,7 +156,8 @@ class WebsocketTransport:
     async def start(self, receiver: Receiver) -> None:
         """Listen, and dial whoever is known. Raises `OSError` when the port is taken."""
         self._receiver = receiver
-        self._port = await self._listener.open(self._host, self._port)
+        tls = self._tls.listening(self._turned_away) if self._tls else None
+        self._port = await self._listener.open(self._host, self._port, tls)
         self._session = ClientSession(
             connector=TCPConnector(limit=0, force_close=True), timeout=ClientTimeout(total=None)
         )
@@ -172,6 +222,7 @@ class WebsocketTransport:
         peer = self._peers[member]
         if self._session is not None and (peer.dialler is None or peer.dialler.done()) and not self._closing:
             peer.dialler = self._spawn(self._keep_dialling(self._session, member, peer))
+            peer.dialler.add_done_callback(self._dialler_ended)
 
     async def _keep_dialling(self, session: ClientSession, member: MemberId, peer: Peer) -> None:
         """As long as the peer is in the book: whenever no connection to it is left, dial until there is one."""
@@ -210,14 +261,17 @@ class WebsocketTransport:
 
     async def _knock(self, session: ClientSession, member: MemberId, address: Address) -> Answer | None:
         """Ask who is there. The other side speaks first, so that it does not count us as a peer before we chose it."""
+        challenge = new_challenge() if self._secret else ""
         try:
             async with asyncio.timeout(KNOCK_S):
-                websocket = await session.ws_connect(
-                    URL.build(scheme="ws", host=address.host, port=address.port, path=PATH),
-                    heartbeat=HEARTBEAT_S,
-                    max_msg_size=frames.MAX_FRAME_BYTES,
-                    timeout=ClientWSTimeout(ws_close=2 * FAREWELL_S),
-                )
+                websocket = await self._call(session, member, address, challenge)
+        except ClientSSLError as error:
+            self._turned_away("tls-dialled", f"{member} at {address.host}: {error}")
+            return None
+        except WSServerHandshakeError as error:
+            if error.status == UNPROVEN:
+                self._turned_away("secret", f"{member} at {address.host} asks for the secret of the members")
+            return None
         except (ClientError, OSError, TimeoutError) as error:
             logger.debug("%s does not answer at %s: %r", member, address, error)
             return None
@@ -225,11 +279,17 @@ class WebsocketTransport:
         reason = "no hello"
         try:
             async with asyncio.timeout(KNOCK_S):
+                if self._secret is not None:
+                    await prove_to_listener(websocket, self._secret, challenge)
                 hello = await connection.receive_hello()
             if hello.identity.member == member:
                 return Answer(connection, hello)
             reason = f"looking for {member}, found {hello.identity.member}"
             self._book.answered_by_another(member, address)
+        except Unproven as unproven:
+            self._turned_away("secret", f"{member} at {address.host} does not know the secret of the members")
+            self._close_soon(connection, codes.REFUSED, codes.in_farewell(Refusal("secret", str(unproven))))
+            return None
         except BadFrame as bad:
             self._count_bad(bad.kind)
             reason = str(bad)
@@ -241,6 +301,19 @@ class WebsocketTransport:
         self._close_soon(connection, codes.GOING_AWAY, reason)
         return None
 
+    async def _call(
+        self, session: ClientSession, member: MemberId, address: Address, challenge: str
+    ) -> ClientWebSocketResponse:
+        return await session.ws_connect(
+            URL.build(scheme="wss" if self._tls else "ws", host=address.host, port=address.port, path=PATH),
+            heartbeat=HEARTBEAT_S,
+            max_msg_size=frames.MAX_FRAME_BYTES,
+            timeout=ClientWSTimeout(ws_close=2 * FAREWELL_S),
+            headers={CHALLENGE_HEADER: challenge} if challenge else {},
+            ssl=self._tls.dialling() if self._tls else True,
+            server_hostname=member if self._tls else None,
+        )
+
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         websocket = web.WebSocketResponse(
             heartbeat=HEARTBEAT_S, compress=False, max_msg_size=frames.MAX_FRAME_BYTES, timeout=2 * FAREWELL_S
@@ -250,8 +323,21 @@ class WebsocketTransport:
             response = web.Response(status=426, headers={"Upgrade": "websocket"}, text="This port is for peers.\n")
             response.force_close()
             return response
+        challenge = request.headers.get(CHALLENGE_HEADER, "")
+        if self._secret is not None and not is_challenge(challenge):
+            self._turned_away("secret", f"{request.remote} does not show that it knows the secret of the members")
+            response = web.Response(status=UNPROVEN, text="This port is for members, who share a secret.\n")
+            response.force_close()
+            return response
         await websocket.prepare(request)
         connection = Connection(websocket)
+        if self._secret is not None:
+            try:
+                await prove_to_dialler(websocket, self._secret, challenge)
+            except Unproven as unproven:
+                self._turned_away("secret", f"{request.remote} does not know the secret of the members")
+                await connection.close(codes.REFUSED, codes.in_farewell(Refusal("secret", str(unproven))))
+                return websocket
         await self._converse(connection, None, None, lambda: self._listener.greeted(request.protocol))
         return websocket
 
@@ -266,7 +352,7 @@ class WebsocketTransport:
         hello = heard
         try:
             hello = hello or await connection.receive_hello()
-            await self._greet(hello)
+            await self._greet(connection, hello)
             line = self._welcome(connection, hello, dialled_by or hello.identity.member)
             greeted()
             while True:
@@ -286,12 +372,15 @@ class WebsocketTransport:
                 self._gone(line)
             await connection.close(code, reason)
 
-    async def _greet(self, hello: Hello) -> None:
+    async def _greet(self, connection: Connection, hello: Hello) -> None:
         """Returns when the node is willing to talk to that process; raises `Unwelcome`."""
         if (problem := frames.incompatible(hello, self._node.hello())) is not None:
             raise Unwelcome(problem)
         if hello.identity.member == self._member:
             raise Unwelcome(Refusal("own-name", f"{self._member} is my own name"))
+        if self._tls is not None and not self._tls.speaks_for(connection.certificate, hello.identity.member):
+            self._turned_away("tls-name", f"a certificate that does not speak for {hello.identity.member} was shown")
+            raise Unwelcome(Refusal("certificate", f"your certificate does not speak for {hello.identity.member}"))
         try:
             async with asyncio.timeout(GREETING_S):
                 refusal = await asyncio.shield(self._node.greet(hello))
@@ -318,7 +407,7 @@ class WebsocketTransport:
             case [Hello() as hello]:
                 if msgspec.structs.replace(hello.identity, cluster=line.process.cluster) != line.process:
                     raise BadFrame("another-process", "a hello of another process on the same connection")
-                await self._greet(hello)
+                await self._greet(line.connection, hello)
                 line.process = hello.identity
                 return
             case _:
@@ -367,6 +456,14 @@ class WebsocketTransport:
         self.bad_frames[kind] += 1
         logger.debug("closed a connection that is not ours: %s", kind)
 
+    def _turned_away(self, kind: str, reason: str) -> None:
+        """Somebody who would be a member did not show that he is. Counted each time, and said once a while."""
+        self._count_bad(kind)
+        now = asyncio.get_running_loop().time()
+        if now >= self._said_of.get(kind, 0.0):
+            self._said_of[kind] = now + SAY_AGAIN_S
+            logger.warning("a connection between members was refused (%s): %s", kind, reason)
+
     def _refused_by(self, by: Identity, refusal: Refusal) -> None:
         """Logged once, though it is dialled again and again."""
         peer = self._peers[by.member]
@@ -385,7 +482,17 @@ class WebsocketTransport:
         task.add_done_callback(self._ended)
         return task
 
+    def _dialler_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and not self.failure.done():
+            self.failure.set_exception(error)
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a task of the transport failed", exc_info=error)
+
+
+def _retrieve(failure: "asyncio.Future[None]") -> None:
+    """The failure was logged already; nobody has to have looked at it."""
+    if not failure.cancelled():
+        failure.exception()

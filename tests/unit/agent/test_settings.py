@@ -80,6 +80,8 @@ def test_a_raft_port_that_peers_do_not_dial_is_warned_of():
         (in_a_pod(birth_replicas=65), "birth_replicas 65: a cluster has 1 to 64 members"),
         (in_a_pod(birth_replicas=1 << 70), "a cluster has 1 to 64 members"),
         (in_a_pod(data=""), "data is empty"),
+        (in_a_pod(tls_cert="a"), "needs tls_key and tls_ca as well"),
+        (in_a_pod(tls_ca="a", tls_key="b"), "needs tls_cert as well"),
         (in_a_pod(name="raftq-3"), "the members are raftq-0 … raftq-2"),
         (in_a_pod(namespace=""), "service needs namespace"),
         (in_a_pod(service=""), "nobody to form a cluster with"),

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from raftq_k8s.api.views import ApplicationReport, ApplicationState, OperationRefused
+from raftq_k8s.node.distribution import Distribution
 from raftq_k8s.node.status import NodeStatus, RaftRole
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.types import ClusterId, Index, MemberId, Term
@@ -97,6 +98,7 @@ class LabelOfOne:
 class FramesOfOne:
     def __init__(self) -> None:
         self.bad_frames = {"undecodable": 6}
+        self.certificate_expires_at = 1.5e9
 
 
 class AgentOfOne:
@@ -137,3 +139,11 @@ class AgentOfOne:
         if self.refusal is not None:
             raise self.refusal
         self.asked.append(asked)
+
+
+class LoopOfOne:
+    def __init__(self) -> None:
+        self.stalls = 1
+        self.lag = Distribution((0.01, 0.5))
+        self.lag.observe(0.0)
+        self.lag.observe(2.5)

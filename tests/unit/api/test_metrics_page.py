@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import ClientSession
-from node_of_one import FramesOfOne, LabelOfOne, NodeOfOne
+from node_of_one import FramesOfOne, LabelOfOne, LoopOfOne, NodeOfOne
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
@@ -36,6 +36,12 @@ EXPECTED = {
     "raftq_proposals_total{outcome=applied}": 5,
     "raftq_ignored_messages_total{kind=other-cluster}": 4,
     "raftq_bad_frames_total{kind=undecodable}": 6,
+    "raftq_certificate_expiry_timestamp_seconds": 1_500_000_000,
+    "raftq_event_loop_lag_seconds_bucket{le=0.01}": 1,
+    "raftq_event_loop_lag_seconds_bucket{le=+Inf}": 2,
+    "raftq_event_loop_lag_seconds_count": 2,
+    "raftq_event_loop_lag_seconds_sum": 2.5,
+    "raftq_event_loop_stalls_total": 1,
     "raftq_label_writes_total{outcome=written}": 2,
     "raftq_label_pending": 1,
     "raftq_labelled_leaders": 1,
@@ -53,7 +59,7 @@ async def label() -> LabelOfOne:
 
 @pytest.fixture
 async def face(node: NodeOfOne, label: LabelOfOne) -> AsyncIterator[HttpFace]:
-    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9", label=label, frames=FramesOfOne())
+    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9", label=label, frames=FramesOfOne(), loop=LoopOfOne())
     await face.start()
     face.observe_label_lag(0.07)
     face.observe_label_lag(3.0)
@@ -82,6 +88,8 @@ async def test_every_figure_is_on_the_page(http: ClientSession, headers: dict[st
             "raftq_leaderless_seconds": "seconds",
             "raftq_api_last_success_timestamp_seconds": "seconds",
             "raftq_label_lag_seconds": "seconds",
+            "raftq_certificate_expiry_timestamp_seconds": "seconds",
+            "raftq_event_loop_lag_seconds": "seconds",
         }
 
 
