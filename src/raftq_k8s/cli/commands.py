@@ -9,6 +9,8 @@ from typing import Annotated, cast
 
 import typer
 
+from raftq_k8s.cli.storage_commands import storage
+
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 """typer's class for all that is wrong with a command line; it has no public name."""
 
@@ -21,6 +23,7 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="To see it work, on this machine and without Kubernetes:  [bold]raftq demo[/]",
 )
+application.add_typer(storage)
 
 
 def run(arguments: Sequence[str]) -> int:

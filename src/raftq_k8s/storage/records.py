@@ -18,20 +18,19 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import msgspec
 from msgspec.structs import replace
 
-from raftq_k8s.raft.membership import BirthRecord
 from raftq_k8s.raft.messages import Entry
 from raftq_k8s.raft.persistence import HardState, Restored, Write
 from raftq_k8s.raft.types import Generation, Incarnation, Index, MemberId
-from raftq_k8s.storage import checksum, litter, runs, schema, watermark
+from raftq_k8s.storage import litter, rows, runs, schema, watermark
 from raftq_k8s.storage.checksum import Batch
 from raftq_k8s.storage.contents import check_covered
-from raftq_k8s.storage.parts import Parts, Sealed
+from raftq_k8s.storage.parts import Parts
 from raftq_k8s.storage.reserve import RESERVE_BYTES, Reserve, finds_no_room
+from raftq_k8s.storage.rows import Base, Owner
 from raftq_k8s.storage.runs import Runs
 from raftq_k8s.storage.schema import Damaged, Statement
 from raftq_k8s.storage.volume import TAIL_BYTES, VolumeUnusable
@@ -42,29 +41,6 @@ FOLD_AT_BYTES = 4 << 20
 
 _PAGE_BYTES = 4096
 _REMEDY = "move the volume's files away and let this member return with an empty volume"
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode_hard_state = msgspec.msgpack.Decoder(HardState).decode
-_decode_birth = msgspec.msgpack.Decoder(BirthRecord).decode
-
-
-class Owner(msgspec.Struct, frozen=True):
-    """What the row of `identity` says."""
-
-    member: MemberId
-    incarnation: Incarnation
-    generation: Generation
-    birth: BirthRecord | None
-
-
-class Base(msgspec.Struct, frozen=True, array_like=True):
-    """What the row of `base` says."""
-
-    start: runs.Start
-    sealed: Sealed | None
-
-
-_decode_base = msgspec.msgpack.Decoder(Base).decode
 
 
 class Records:
@@ -92,9 +68,9 @@ class Records:
     def restore(self) -> Restored:
         """Verify everything, raise and sync the generation, and return what is here. Raises `VolumeUnusable`."""
         try:
-            owner, owner_batch = self._read_owner()
-            hard_state, hard_state_batch = self._read_hard_state()
-            base, base_batch = self._read_base()
+            owner, owner_batch = rows.read_owner(self._connection)
+            hard_state, hard_state_batch = rows.read_hard_state(self._connection)
+            base, base_batch = rows.read_base(self._connection)
             self._parts = Parts(self._connection, base.sealed)
             self._parts.verify()
             self._runs = Runs(self._connection, base.start)
@@ -103,7 +79,7 @@ class Records:
             self._check_mark()
             schema.set_durability(self._connection, self._path)
             self._owner = replace(owner, generation=Generation(owner.generation + 1))
-            self._transact([_owner_row(self._owner, self._next_batch)])
+            self._transact([rows.owner_row(self._owner, self._next_batch)])
             self._reach(self._next_batch)
             self.is_full = self.is_full or not self._reserve.fill()
             schema.sync_directory(self._directory)
@@ -144,9 +120,9 @@ class Records:
         if logs:
             numbered += self._runs.append(logs, batch)
         if hard_state is not None:
-            numbered.append(_hard_state_row(hard_state, batch))
+            numbered.append(rows.hard_state_row(hard_state, batch))
         if owner is not self._owner:
-            numbered.append(_owner_row(owner, batch))
+            numbered.append(rows.owner_row(owner, batch))
         if statements or numbered:
             self._transact(statements + numbered)
         self._owner = owner
@@ -162,7 +138,7 @@ class Records:
         if write.compaction is not None:
             check_covered(write.compaction, self._runs.start.base, sealed.mark if sealed is not None else None)
             removed = self._runs.compact(write.compaction)
-        return [*removed, _base_row(Base(self._runs.start, sealed), batch)]
+        return [*removed, rows.base_row(Base(self._runs.start, sealed), batch)]
 
     def load(self, first: Index, last: Index, max_bytes: int) -> tuple[Entry, ...]:
         try:
@@ -254,7 +230,8 @@ class Records:
         schema.stamp(self._connection)
         owner = Owner(member, Incarnation(secrets.token_hex(8)), Generation(0), None)
         base = Base(runs.blank_start(owner.incarnation), None)
-        for row in (_owner_row(owner, Batch(1)), _hard_state_row(HardState(), Batch(1)), _base_row(base, Batch(1))):
+        first = Batch(1)
+        for row in (rows.owner_row(owner, first), rows.hard_state_row(HardState(), first), rows.base_row(base, first)):
             self._connection.execute(*row)
         self._connection.execute("COMMIT")
         # The owner goes to the main file at once: `refuse_a_stranger` looks there.
@@ -263,52 +240,10 @@ class Records:
 
     # Reading, with suspicion
 
-    def _read_owner(self) -> tuple[Owner, Batch]:
-        row = self._only_row(
-            "SELECT member, incarnation, generation, birth, batch, checksum FROM identity", "its identity"
-        )
-        *fields, found = row
-        member, incarnation, generation, birth, batch = fields
-        try:
-            if found != checksum.of_row("identity", schema.FORMAT, *fields):
-                raise Damaged("its identity")
-            record = None if birth is None else _decode_birth(birth)
-        except (TypeError, msgspec.MsgspecError):
-            raise Damaged("its identity") from None
-        return Owner(member, incarnation, generation, record), batch
-
-    def _read_hard_state(self) -> tuple[HardState, Batch]:
-        state, batch, found = self._only_row("SELECT state, batch, checksum FROM hard_state", "its term and vote")
-        try:
-            if found != checksum.of_row("hard_state", state, batch):
-                raise Damaged("its term and vote")
-            return _decode_hard_state(state), batch
-        except (TypeError, msgspec.MsgspecError):
-            raise Damaged("its term and vote") from None
-
-    def _read_base(self) -> tuple[Base, Batch]:
-        what = "where its log begins"
-        state, batch, found = self._only_row("SELECT state, batch, checksum FROM base", what)
-        try:
-            if found != checksum.of_row("base", state, batch):
-                raise Damaged(what)
-            return _decode_base(state), batch
-        except (TypeError, msgspec.MsgspecError):
-            raise Damaged(what) from None
-
-    def _only_row(self, query: str, what: str) -> tuple[Any, ...]:
-        rows = self._connection.execute(query).fetchall()
-        if len(rows) != 1:
-            raise Damaged(what)
-        row: tuple[Any, ...] = rows[0]
-        return row
-
     def _check_mark(self) -> None:
-        mark, last = self._mark, self._runs.last_index
-        if self._batch < mark.batch:
-            self._refuse_lost(mark, f"it ends with batch {self._batch} and index {last}")
-        if self._batch == mark.batch and Mark(self._batch, last, self._runs.checksum) != mark:
-            self._refuse_lost(mark, f"its log ends otherwise, with index {last}")
+        found = Mark(self._batch, self._runs.last_index, self._runs.checksum)
+        if (lacks := watermark.lacks(found, self._mark)) is not None:
+            self._refuse_lost(self._mark, lacks)
 
     # Writing
 
@@ -377,25 +312,6 @@ class Records:
             f"was written, but {found}. Was it replaced by an older copy, or its -wal file removed? "
             f"Put back what is missing, or {_REMEDY}"
         )
-
-
-def _owner_row(owner: Owner, batch: Batch) -> Statement:
-    birth = None if owner.birth is None else _encode(owner.birth)
-    fields = (owner.member, owner.incarnation, owner.generation, birth, batch)
-    check = checksum.of_row("identity", schema.FORMAT, *fields)
-    return "INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?, ?, ?, ?)", (*fields, check)
-
-
-def _hard_state_row(hard_state: HardState, batch: Batch) -> Statement:
-    fields = (_encode(hard_state), batch)
-    check = checksum.of_row("hard_state", *fields)
-    return "INSERT OR REPLACE INTO hard_state VALUES (1, ?, ?, ?)", (*fields, check)
-
-
-def _base_row(base: Base, batch: Batch) -> Statement:
-    fields = (_encode(base), batch)
-    check = checksum.of_row("base", *fields)
-    return "INSERT OR REPLACE INTO base VALUES (1, ?, ?, ?)", (*fields, check)
 
 
 def _rebases(write: Write) -> bool:

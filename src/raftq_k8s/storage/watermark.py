@@ -64,6 +64,15 @@ def read(directory: Path) -> Mark | None:
     return max(marks, key=lambda mark: mark.batch)
 
 
+def lacks(found: Mark, mark: Mark) -> str | None:
+    """What a volume that ends with `found` must have lost, if `mark` was once on stable storage; `None`: nothing."""
+    if found.batch < mark.batch:
+        return f"it ends with batch {found.batch} and index {found.last_index}"
+    if found.batch == mark.batch and found != mark:
+        return f"its log ends otherwise, with index {found.last_index}"
+    return None
+
+
 def create(directory: Path) -> None:
     """The mark of a volume that holds nothing, as a whole or not at all. The caller syncs the directory."""
     fresh = directory / f"{FILE}.new"

@@ -11,7 +11,7 @@ from volume_contents import MEMBER, VOTED, entries, log, restored
 from raftq_k8s.raft.messages import Entry, EntryKind
 from raftq_k8s.raft.persistence import Write
 from raftq_k8s.raft.types import Index, Term
-from raftq_k8s.storage import records, schema
+from raftq_k8s.storage import rows, schema
 from raftq_k8s.storage.records import Records
 from raftq_k8s.storage.sqlite import SqliteVolume
 from raftq_k8s.storage.volume import WriteFailed
@@ -51,7 +51,7 @@ def test_a_failed_batch_of_several_statements_leaves_nothing(tmp_path: Path, mon
     with closing(SqliteVolume(tmp_path, MEMBER)) as volume:
         volume.open()
         volume.write(log(1, 3)).result(timeout=10)
-        monkeypatch.setattr(records, "_hard_state_row", refuse)
+        monkeypatch.setattr(rows, "hard_state_row", refuse)
         with pytest.raises(WriteFailed, match="no_such_table"):
             volume.write(Write(hard_state=VOTED, entries=entries(2, 9, term=2))).result(timeout=10)
         assert_final(volume, 4, "no_such_table")

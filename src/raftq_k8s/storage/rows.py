@@ -1,0 +1,104 @@
+"""The three rows that a volume has one each of: whose it is, its term and vote, and where its log begins.
+
+Each has the number of the batch that wrote it and a checksum; whatever is wrong with one of them raises `Damaged`.
+"""
+
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from raftq_k8s.raft.membership import BirthRecord
+from raftq_k8s.raft.persistence import HardState
+from raftq_k8s.raft.types import Generation, Incarnation, MemberId
+from raftq_k8s.storage import checksum, runs, schema
+from raftq_k8s.storage.checksum import Batch
+from raftq_k8s.storage.parts import Sealed
+from raftq_k8s.storage.schema import Damaged, Statement
+
+IDENTITY = "its identity"
+TERM_AND_VOTE = "its term and vote"
+BEGIN = "where its log begins"
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """What the row of `identity` says."""
+
+    member: MemberId
+    incarnation: Incarnation
+    generation: Generation
+    birth: BirthRecord | None
+
+
+class Base(msgspec.Struct, frozen=True, array_like=True):
+    """What the row of `base` says."""
+
+    start: runs.Start
+    sealed: Sealed | None
+
+
+_decode_hard_state = msgspec.msgpack.Decoder(HardState).decode
+_decode_birth = msgspec.msgpack.Decoder(BirthRecord).decode
+_decode_base = msgspec.msgpack.Decoder(Base).decode
+
+
+def owner_row(owner: Owner, batch: Batch) -> Statement:
+    birth = None if owner.birth is None else _encode(owner.birth)
+    fields = (owner.member, owner.incarnation, owner.generation, birth, batch)
+    check = checksum.of_row("identity", schema.FORMAT, *fields)
+    return "INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?, ?, ?, ?)", (*fields, check)
+
+
+def hard_state_row(hard_state: HardState, batch: Batch) -> Statement:
+    fields = (_encode(hard_state), batch)
+    check = checksum.of_row("hard_state", *fields)
+    return "INSERT OR REPLACE INTO hard_state VALUES (1, ?, ?, ?)", (*fields, check)
+
+
+def base_row(base: Base, batch: Batch) -> Statement:
+    fields = (_encode(base), batch)
+    check = checksum.of_row("base", *fields)
+    return "INSERT OR REPLACE INTO base VALUES (1, ?, ?, ?)", (*fields, check)
+
+
+def read_owner(connection: sqlite3.Connection) -> tuple[Owner, Batch]:
+    query = "SELECT member, incarnation, generation, birth, batch, checksum FROM identity"
+    *fields, found = _only_row(connection, query, IDENTITY)
+    member, incarnation, generation, birth, batch = fields
+    try:
+        if found != checksum.of_row("identity", schema.FORMAT, *fields):
+            raise Damaged(IDENTITY)
+        record = None if birth is None else _decode_birth(birth)
+    except (TypeError, msgspec.MsgspecError):
+        raise Damaged(IDENTITY) from None
+    return Owner(member, incarnation, generation, record), batch
+
+
+def read_hard_state(connection: sqlite3.Connection) -> tuple[HardState, Batch]:
+    state, batch, found = _only_row(connection, "SELECT state, batch, checksum FROM hard_state", TERM_AND_VOTE)
+    try:
+        if found != checksum.of_row("hard_state", state, batch):
+            raise Damaged(TERM_AND_VOTE)
+        return _decode_hard_state(state), batch
+    except (TypeError, msgspec.MsgspecError):
+        raise Damaged(TERM_AND_VOTE) from None
+
+
+def read_base(connection: sqlite3.Connection) -> tuple[Base, Batch]:
+    state, batch, found = _only_row(connection, "SELECT state, batch, checksum FROM base", BEGIN)
+    try:
+        if found != checksum.of_row("base", state, batch):
+            raise Damaged(BEGIN)
+        return _decode_base(state), batch
+    except (TypeError, msgspec.MsgspecError):
+        raise Damaged(BEGIN) from None
+
+
+def _only_row(connection: sqlite3.Connection, query: str, what: str) -> tuple[Any, ...]:
+    found = connection.execute(query).fetchall()
+    if len(found) != 1:
+        raise Damaged(what)
+    row: tuple[Any, ...] = found[0]
+    return row
