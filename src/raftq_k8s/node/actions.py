@@ -5,6 +5,7 @@ from typing import TypeAlias
 import msgspec
 
 from raftq_k8s.node.forwarding import Outcome
+from raftq_k8s.node.handovers import HandedOver
 from raftq_k8s.node.read_queue import ReadOutcome
 from raftq_k8s.node.submissions import Token
 from raftq_k8s.node.transport import Wire
@@ -55,6 +56,7 @@ class Actions(msgspec.Struct):
     resolved: list[tuple[Token, Outcome]] = msgspec.field(default_factory=list)
     reads: list[tuple[Token, ReadOutcome]] = msgspec.field(default_factory=list)
     """Where an index stands, this node's state answers the read, as it is now."""
+    handed_over: list[tuple[Token, HandedOver]] = msgspec.field(default_factory=list)
     standing: Standing | None = None
     """Set when it changed."""
     notes: list[str] = msgspec.field(default_factory=list)
@@ -69,6 +71,7 @@ class Actions(msgspec.Struct):
             or self.greetings
             or self.resolved
             or self.reads
+            or self.handed_over
             or self.standing
             or self.notes
         )

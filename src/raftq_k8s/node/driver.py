@@ -5,7 +5,8 @@ adopted and synced; from there on it is a *member* and drives the consensus core
 (asyncio in `runtime.py`, a simulator elsewhere) calls a door when something happened, and then carries out
 `next_actions` until there are none: first the write is handed to the volume, then the messages leave, and what was
 committed is applied when the next actions are asked for. Nothing is resolved that is not committed and applied here.
-Commands and their fates are `submissions.py`, reads `read_queue.py`.
+Commands and their fates are `submissions.py`, where they go `placing.py`, reads `read_queue.py`, who leads and led
+`leadership.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,24 +14,28 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from raftq_k8s.node.actions import Actions, BirthReceipt, Load, Loaded, SliceReceipt, SliceWanted, Written
-from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome, Refused
+from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome
+from raftq_k8s.node.handovers import Handovers
+from raftq_k8s.node.leadership import Failover, Leadership
 from raftq_k8s.node.notes import of_members, of_room, of_standing
 from raftq_k8s.node.peers import Peers
+from raftq_k8s.node.placing import Placing
 from raftq_k8s.node.read_queue import ReadQueue
+from raftq_k8s.node.readings import members_of
 from raftq_k8s.node.room import Room
 from raftq_k8s.node.session_time import SessionTime
 from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds, Snapshots
-from raftq_k8s.node.status import NOBODY, NodeStatus, role_of, time_left
+from raftq_k8s.node.status import MemberStatus, NodeStatus, role_of, time_left
 from raftq_k8s.node.submissions import Submission, Submissions, Token
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.node.unborn import Unborn
 from raftq_k8s.raft import output
 from raftq_k8s.raft.birth import Birth, BirthRule
-from raftq_k8s.raft.consensus import Consensus, NotLeader, Overloaded, Transferring
+from raftq_k8s.raft.consensus import Consensus, NotLeader
 from raftq_k8s.raft.membership import BirthRecord, Change, Hello, Identity, Refusal
-from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, JoinResponse
+from raftq_k8s.raft.messages import Entry, EntryKind, JoinResponse
 from raftq_k8s.raft.output import NO_OUTPUT, Accepted, ChunkWanted, EntriesWanted, Output, Standing
-from raftq_k8s.raft.persistence import HardState, Restored
+from raftq_k8s.raft.persistence import Restored
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import (
     LONGEST_STEP,
@@ -44,7 +49,7 @@ from raftq_k8s.raft.types import (
     Milliseconds,
     Term,
 )
-from raftq_k8s.state import commands
+from raftq_k8s.state.commands import Noted
 from raftq_k8s.state.machine import StateMachine
 
 
@@ -71,8 +76,6 @@ class Driver:
         restored = node.restored
         cluster = restored.birth.cluster if restored.birth is not None else None
         self.identity = Identity(cluster, restored.member, restored.incarnation, restored.generation, node.boot)
-        self.standing = NOBODY
-        self.caught_up = False
         self._node = node
         self._state = state
         self._connected = connected
@@ -82,17 +85,18 @@ class Driver:
         self._reads = ReadQueue(node.settings.heartbeat)
         self._session_time = SessionTime(node.session_time_interval)
         self._room = Room(node.settings.maximum_election)
-        self._paused_until: Instant = now
+        self._placing = Placing(restored.member, self._submissions, self._room, connected, node.settings.heartbeat, now)
+        self._handovers = Handovers(restored.member, connected)
+        self._leadership = Leadership(restored.member, now)
+        self._eligible = True
         self._observed_term = NO_TERM
         self._peers = Peers(restored.member, node.http_address)
         self._greeted: list[Accepted | output.Refused] = []
         self._announce = False
         self._notes: list[str] = []
         self._to_apply: tuple[Entry, ...] = ()
-        self._applied_index = NO_INDEX
+        self.applied_index = NO_INDEX
         self._applied_term = NO_TERM
-        self._leader_commit: tuple[Term, Index] = (NO_TERM, NO_INDEX)
-        self._leaderless_since: Instant | None = now
         self._ignored: dict[str, int] = {}
         self._phase: Unborn | Consensus
         if restored.birth is None:
@@ -160,11 +164,13 @@ class Driver:
         if isinstance(self._phase, Consensus):
             self._phase.refused_by(by, refusal, now)
 
-    def change(self, change: Change, now: Instant) -> None:
-        """Change the members, because a person says so. Raises the core's `NotLeader` and `ChangeRefused`."""
+    def change(self, token: Token, change: Change, deadline: Instant, now: Instant) -> None:
+        """Change the members, because a person says so; it ends in one of the `resolved`, as a command does. Raises the
+        core's `NotLeader` and `ChangeRefused`; then nothing was begun."""
         match self._phase:
             case Consensus() as consensus:
-                consensus.change(change, now)
+                index = consensus.change(change, now)
+                self._submissions.admit_change(token, consensus.standing.term, index, deadline)
             case Unborn():
                 raise NotLeader(None)
 
@@ -174,6 +180,7 @@ class Driver:
             self._phase.depart(member, now)
 
     def lost(self, peer: MemberId, now: Instant) -> None:
+        self._leadership.connection_lost(peer, now)
         self._submissions.lost(peer)
         greets_again = self._peers.lost(peer)
         match self._phase:
@@ -198,23 +205,28 @@ class Driver:
     def may_read_by_lease(self, now: Instant) -> bool:
         """Whether the state, as it is, reflects everything that was acknowledged anywhere, on the lease's word."""
         index = self._phase.leased_read(now) if isinstance(self._phase, Consensus) else None
-        return index is not None and index <= self._applied_index
+        return index is not None and index <= self.applied_index
 
-    def transfer(self, target: MemberId, now: Instant) -> None:
-        """Hand the leadership over; commands wait meanwhile. Raises the core's `NotLeader` and `TransferRefused`."""
+    def transfer(self, token: Token, target: MemberId | None, deadline: Instant, now: Instant) -> None:
+        """Hand the leadership over, to the best of the connected voters where no target is named; commands wait
+        meanwhile. Who leads then is among the `handed_over`. Raises the core's `NotLeader` and `TransferRefused`; then
+        nothing was begun."""
         match self._phase:
             case Consensus() as consensus:
-                consensus.transfer(target, now)
+                self._handovers.begin(consensus, token, target, deadline, now)
             case Unborn():
                 raise NotLeader(None)
 
     def hand_over(self, now: Instant) -> None:
         """This node goes away: if it leads, let a connected voter lead instead."""
         if isinstance(self._phase, Consensus):
-            consensus = self._phase
-            target = consensus.successor([voter for voter in consensus.voters if self._connected(voter)], now)
-            if target is not None and consensus.transfer_target is None:
-                consensus.transfer(target, now)
+            self._handovers.leave_it_to(self._phase.voters, self._phase, now)
+
+    def set_eligible(self, eligible: bool, now: Instant) -> None:
+        """Whether this node may stand for election, from its birth on. A leader goes on leading."""
+        self._eligible = eligible
+        if isinstance(self._phase, Consensus):
+            self._phase.set_eligible(eligible, now)
 
     def room_changed(self, full: bool, now: Instant) -> None:
         """The volume is full, and lives on its reserve; or it has room again."""
@@ -266,15 +278,15 @@ class Driver:
 
     def end(self, now: Instant) -> list[tuple[Token, Outcome]]:
         """This node stops for good, and leads no more: what its callers can still be told. Reads end unanswered."""
-        self.standing = Standing("follower", self.standing.term, None, established=False)
-        self._leaderless_since = now
+        self._leadership.end(now)
+        self._handovers.end()
         self._submissions.end()
         return self._submissions.take_resolved()
 
     @property
     def wake_at(self) -> Instant:
         """When to call `tick` and ask for actions, if nothing else happens before."""
-        wake_at = self._reads.wake_at(self.standing.leader is not None)
+        wake_at = min(self._reads.wake_at(self.standing.leader is not None), self._handovers.wake_at)
         if isinstance(self._phase, Unborn):
             wake_at = min(wake_at, self._phase.birth.wake_at)
         if isinstance(self._phase, Consensus):
@@ -282,9 +294,7 @@ class Driver:
             wake_at = min(wake_at, self._phase.wake_at, self._session_time.wake_at, room)
         deadline = self._submissions.next_deadline
         if deadline is not None:
-            wake_at = min(wake_at, deadline)
-            if self._submissions.anything_to_place and self._route() is not None:
-                wake_at = min(wake_at, self._paused_until)
+            wake_at = min(wake_at, deadline, self._placing.wake_at(self.standing.leader))
         return wake_at
 
     # -------------------------------------------------------------------------------------------------------- actions
@@ -298,13 +308,13 @@ class Driver:
             case Consensus() as consensus:
                 actions = Actions()
                 self._leave_it_to_one_with_room(consensus, now)
-                self._place(consensus, actions, now)
+                self._placing.place(consensus, actions, now)
                 self._reads.ask(consensus, now)
                 self._tell_time(consensus, now)
                 if (out := consensus.take_output()) is not NO_OUTPUT:
                     self._take(out, actions, now)
-                self._keep_snapshots(consensus, actions, now)
-                self._note_standing(consensus.standing, actions, now)
+                self._snapshots.keep(consensus, self.applied_index, self._applied_term, actions, now)
+                self._note_standing(consensus, actions, now)
             case Unborn() as unborn:
                 actions = unborn.next_actions(now)
                 if news := unborn.news():
@@ -317,6 +327,7 @@ class Driver:
         actions.announce, self._announce = self._announce, False
         actions.resolved = self._submissions.take_resolved()
         actions.reads = self._reads.take_resolved()
+        actions.handed_over = self._handovers.take_resolved()
         for verdict in actions.greetings:
             self._note_greeting(verdict)
         actions.notes, self._notes = self._notes, []
@@ -327,21 +338,25 @@ class Driver:
         if not committed:
             return
         for entry in committed:
-            command = entry.kind == EntryKind.COMMAND
-            result = self._state.apply(entry.index, entry.command) if command else None
+            match entry.kind:
+                case EntryKind.COMMAND:
+                    result: Outcome | None = self._state.apply(entry.index, entry.command)
+                case EntryKind.CONFIGURATION:
+                    result = Noted(entry.index)
+                    self._notes.append(of_members(entry))
+                case EntryKind.NOOP:
+                    result = None
             self._submissions.committed(entry.index, entry.term, result)
-            if entry.kind == EntryKind.CONFIGURATION:
-                self._notes.append(of_members(entry))
         assert isinstance(self._phase, Consensus)
         self._snapshots.applied(committed)
         self._has_applied(self._phase, committed[-1].index, committed[-1].term)
 
     def _has_applied(self, consensus: Consensus, index: Index, term: Term) -> None:
-        self._applied_index, self._applied_term = index, term
+        self.applied_index, self._applied_term = index, term
         consensus.applied(index)
         self._session_time.applied(index)
         self._reads.applied(index)
-        self._note_progress()
+        self._leadership.applied(index, term)
 
     def _take(self, out: Output, actions: Actions, now: Instant) -> None:
         if out.receipt is not None and out.write is not None:
@@ -357,41 +372,20 @@ class Driver:
             self._submissions.covered(out.install.index)
         self._to_apply = out.committed
         self._reads.answered(out, now)
-        self._reads.applied(self._applied_index)
-
-    def _keep_snapshots(self, consensus: Consensus, actions: Actions, now: Instant) -> None:
-        snapshots = self._snapshots
-        if snapshots.is_due() and self._may_take_a_snapshot(consensus, now):
-            membership = consensus.membership_at(self._applied_index)
-            snapshots.take(self._applied_index, self._applied_term, membership)
-        if write := snapshots.next_write():
-            actions.writes.append(write)
-        if load := snapshots.next_load():
-            actions.loads.append(load)
-
-    def _may_take_a_snapshot(self, consensus: Consensus, now: Instant) -> bool:
-        """Not of a state that a leader's snapshot is about to replace, nor while one is arriving, or leaving."""
-        last = consensus.snapshot
-        if consensus.receives_snapshot or (last is not None and last.index >= self._applied_index):
-            return False
-        return self._snapshots.is_overdue() or not consensus.sends_snapshot(now)
+        self._reads.applied(self.applied_index)
 
     # ----------------------------------------------------------------------------------------------------- being born
 
     def _become_member(self, unborn: Unborn, now: Instant) -> None:
-        record = unborn.birth.record
-        assert record is not None  # its write was handed over
-        blank = self.identity
-        restored = Restored(blank.member, blank.incarnation, blank.generation, record, HardState(), [])
-        self._record = record
-        self.identity = msgspec.structs.replace(self.identity, cluster=record.cluster)
-        consensus = Consensus(self.identity, restored, self._node.settings, self._node.seed, now)
+        consensus = unborn.member(self.identity, self._node.settings, self._node.seed, now)
+        self._record, self.identity = unborn.birth.record, consensus.identity
         self._phase = consensus
         for hello in self._peers.hellos:
             consensus.step(hello, now)  # who greeted the unborn node need not greet again
         consensus.observe_term(self._observed_term, now)
+        consensus.set_eligible(self._eligible, now)
         self._announce = True
-        self._notes.append(f"member of cluster {record.cluster}, with {', '.join(consensus.voters)}")
+        self._notes.append(f"member of cluster {consensus.cluster}, with {', '.join(consensus.voters)}")
 
     # ------------------------------------------------------------------------------------------------------- commands
 
@@ -401,99 +395,35 @@ class Driver:
                 self._submissions.admit_forward(message)
             case Forwarded():
                 if self._submissions.answered(message):
-                    self._paused_until = now + self._node.settings.heartbeat  # it will take them a moment to agree
+                    self._placing.rest(now)
             case _:
                 consensus.step(message, now)
-                if isinstance(message, AppendEntries) and self._leads(consensus, message):
-                    self._leader_commit = (message.term, message.commit)
-                    self._note_progress()
-
-    def _route(self) -> MemberId | None:
-        """Who takes commands now: this node, or a leader that can be reached."""
-        leader = self.standing.leader
-        if leader is None or leader == self.identity.member or self._connected(leader):
-            return leader
-        return None
-
-    def _place(self, consensus: Consensus, actions: Actions, now: Instant) -> None:
-        if not self._submissions.anything_to_place:
-            return
-        leader = consensus.standing.leader
-        if leader == self.identity.member:
-            self._propose(consensus, now)
-            return
-        self._submissions.refuse_arrived()
-        if leader is not None and now >= self._paused_until and self._connected(leader):
-            forwards: list[Wire] = list(self._submissions.forward_all(leader))
-            if forwards:
-                actions.messages[leader] = forwards
-
-    def _propose(self, consensus: Consensus, now: Instant) -> None:
-        batch = self._submissions.take_all()
-        if self._room.is_full and consensus.transfer_target is None:
-            batch, without = self._room.divided(batch)
-            for origin, _ in without:
-                self._submissions.resolve(origin, Refused("full"))
-        try:
-            term, first = consensus.propose([command for _, command in batch], now)
-        except NotLeader:
-            self._submissions.put_back(batch)
-        except Transferring:
-            self._submissions.put_back(batch)
-            self._paused_until = now + self._node.settings.heartbeat
-        except Overloaded:
-            for origin, _ in batch:
-                self._submissions.resolve(origin, Refused("overloaded"))
-        else:
-            self._submissions.proposed(batch, term, first)
+                self._leadership.heard(message, now)
 
     def _leave_it_to_one_with_room(self, consensus: Consensus, now: Instant) -> None:
-        if not self._room.hands_over(self.standing.established, now) or self._state.paused is not None:
-            return
-        others = [voter for voter in consensus.voters if self._connected(voter) and not self._peers.is_full(voter)]
-        target = consensus.successor(others, now)
-        if target is not None and consensus.transfer_target is None:
-            consensus.transfer(target, now)
+        if self._room.hands_over(self.standing.established, now) and self._state.paused is None:
+            others = [voter for voter in consensus.voters if not self._peers.is_full(voter)]
+            self._handovers.leave_it_to(others, consensus, now)
 
     def _tell_time(self, consensus: Consensus, now: Instant) -> None:
         tells = self.standing.established and len(self._state.sessions) > 0
         self._session_time.tell_in(self.standing.term if tells else None, now)
-        elapse = self._session_time.due(now)
-        if elapse is not None:
-            try:
-                _, index = consensus.propose([commands.encode(elapse)], now)
-            except (NotLeader, Transferring, Overloaded):
-                return  # what passed is told the next time
-            self._session_time.proposed(index, now)
+        self._session_time.tell(consensus, now)
 
     # --------------------------------------------------------------------------------------------------- what is seen
 
-    def _leads(self, consensus: Consensus, append: AppendEntries) -> bool:
-        standing = consensus.standing
-        return standing.leader == append.source and standing.term == append.term
-
-    def _note_progress(self) -> None:
-        """Caught up: applied is what a leader called committed, and an entry of its own term is among it, for before
-        that a new leader does not know itself how much is."""
-        term, index = self._leader_commit
-        if self.standing.established:
-            term, index = self.standing.term, self._applied_index
-        if self._applied_term == term != NO_TERM and self._applied_index >= index:
-            self.caught_up = True
-
-    def _note_standing(self, standing: Standing, actions: Actions, now: Instant) -> None:
-        if standing == self.standing:
-            return
-        note = of_standing(self.identity.member, self.standing, standing)
-        if note:
-            self._notes.append(note)
-        if standing.leader is not None:
-            self._leaderless_since = None
-        elif self._leaderless_since is None:
-            self._leaderless_since = now
-        self._paused_until = now
-        self.standing = actions.standing = standing
-        self._note_progress()
+    def _note_standing(self, consensus: Consensus, actions: Actions, now: Instant) -> None:
+        before, standing = self.standing, consensus.standing
+        if standing != before:
+            if note := of_standing(self.identity.member, before, standing):
+                self._notes.append(note)
+            self._leadership.changed(standing, now)
+            self._leadership.applied(self.applied_index, self._applied_term)
+            self._placing.go_on(now)
+            actions.standing = standing
+        transferring = consensus.transfer_target is not None
+        self._leadership.transfers(transferring)
+        self._handovers.look(standing, transferring, now)
 
     def _note_greeting(self, verdict: Accepted | output.Refused) -> None:
         if isinstance(verdict, Accepted) and isinstance(self._phase, Consensus):
@@ -502,6 +432,28 @@ class Driver:
                 self._submissions.replaced(verdict.identity.member)
         if note := self._peers.note(verdict):
             self._notes.append(note)
+
+    # -------------------------------------------------------------------------------------------------------- readings
+
+    @property
+    def standing(self) -> Standing:
+        return self._leadership.standing
+
+    @property
+    def caught_up(self) -> bool:
+        """Once since the start, this node had applied everything that a leader called committed."""
+        return self._leadership.caught_up
+
+    def history(self, now: Instant, time_s: float) -> tuple[Failover, ...]:
+        """How the leadership changed hands, as this node saw it. `time_s`: the time of day, in seconds since the
+        epoch."""
+        return self._leadership.history(now, time_s)
+
+    def members(self, now: Instant) -> tuple[MemberStatus, ...]:
+        """Everybody whom the latest configuration names, in the order of their names."""
+        if not isinstance(self._phase, Consensus):
+            return ()
+        return members_of(self._phase, self.identity.member, self._connected, self._peers, now)
 
     @property
     def _waiting_for(self) -> str | None:
@@ -515,7 +467,7 @@ class Driver:
 
     def status(self, now: Instant) -> NodeStatus:
         standing = self.standing
-        since = self._leaderless_since
+        since = self._leadership.leaderless_since
         consensus = self._phase if isinstance(self._phase, Consensus) else None
         leading = consensus if standing.role == "leader" else None
         voters = consensus.voters if consensus else ()
@@ -533,7 +485,7 @@ class Driver:
             quorum_left_ms=time_left(leading.quorum_until if leading else None, now),
             lease_left_ms=time_left(leading.lease_until if leading else None, now),
             commit_index=consensus.commit_index if consensus else NO_INDEX,
-            applied_index=self._applied_index,
+            applied_index=self.applied_index,
             last_index=consensus.last_index if consensus else NO_INDEX,
             base_index=consensus.base_index if consensus else NO_INDEX,
             snapshot_index=self._snapshots.index,

@@ -48,6 +48,10 @@ class SequenceReused(Exception):
     """Another command had this sequence in this session. Nothing was done: number commands upwards."""
 
 
+class TransferFailed(Exception):
+    """The leadership was to be handed over, and nobody took it: this node leads on, or nobody is known to lead yet."""
+
+
 class NotStarted(Exception):
     """`serviceStarted` was not dispatched yet, or this node was stopped. Nothing was done."""
 

@@ -20,17 +20,20 @@ from raftq_k8s.node.bus_transport import BusTransport
 from raftq_k8s.node.driver import Driver, Node
 from raftq_k8s.node.errors import BadMessage, NoLeader, NotLeader, NotStarted, TooLarge, UnknownEvent
 from raftq_k8s.node.events import SENT_AS, RaftEvent, RaftNode
+from raftq_k8s.node.leadership import Failover
 from raftq_k8s.node.options import RaftqOptions
 from raftq_k8s.node.recording import RecordedDriver
 from raftq_k8s.node.runtime import Clock, Runtime, boottime
 from raftq_k8s.node.snapshots import SnapshotBounds
-from raftq_k8s.node.status import NOBODY, NodeStatus, RaftRole, role_of
+from raftq_k8s.node.status import NOBODY, UNSTARTED, MemberStatus, NodeStatus, RaftRole, role_of
 from raftq_k8s.node.transport import Transport
 from raftq_k8s.raft.birth import BirthRule
+from raftq_k8s.raft.membership import Change
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.persistence import Restored
-from raftq_k8s.raft.types import NO_INDEX, NO_TERM, BootId, ClusterId, MemberId, Term
+from raftq_k8s.raft.types import BootId, ClusterId, Index, MemberId, Term
 from raftq_k8s.state import commands
+from raftq_k8s.state.agreements import Holding
 from raftq_k8s.state.commands import (
     Agreement,
     Applied,
@@ -51,8 +54,10 @@ from raftq_k8s.state.commands import (
     Transaction,
 )
 from raftq_k8s.state.document import Document
+from raftq_k8s.state.journal import Journal
 from raftq_k8s.state.json_text import NotJson, document_text
 from raftq_k8s.state.machine import StateMachine
+from raftq_k8s.state.snapshot import Frozen
 from raftq_k8s.storage.persist_agent import PersistedVolume
 from raftq_k8s.storage.volume import Volume
 
@@ -191,7 +196,7 @@ class Raftq:
     # ------------------------------------------------------------------------------------------------------ beyond it
 
     def status(self) -> NodeStatus:
-        return _unstarted() if self._runtime is None else self._runtime.status()
+        return UNSTARTED if self._runtime is None else self._runtime.status()
 
     def standing(self) -> Standing:
         return NOBODY if self._runtime is None else self._runtime.standing
@@ -246,9 +251,69 @@ class Raftq:
         differ much in rate."""
         await self._running().leased_read(timeout_s)
 
+    @property
+    def journal(self) -> Journal:
+        """The latest changes of the document, as far as this node has applied the log."""
+        return self._state.journal
+
+    async def next_applied(self, index: Index) -> Index:
+        """Up to where this node has applied the log: now, or as soon as that is beyond `index`."""
+        return await self._running().next_applied(index)
+
+    def freeze(self) -> tuple[Frozen, Index]:
+        """The state as it is now, to be written down while this node goes on, and up to where it has applied the
+        log."""
+        return self._state.freeze(), self._running().applied_index
+
+    # -------------------------------------------------------------------------------------------------------- members
+
+    def members(self) -> tuple[MemberStatus, ...]:
+        """Everybody whom the latest configuration names, committed or not, in the order of their names."""
+        return () if self._runtime is None else self._runtime.members()
+
+    def history(self) -> tuple[Failover, ...]:
+        """The last 50 changes of leader, as this process saw them, the latest last."""
+        return () if self._runtime is None else self._runtime.history()
+
+    async def change(self, change: Change, timeout_s: float) -> None:
+        """Change the members, because a person says so: it is committed when this ends. Voters that are replaced by
+        `ReplaceVoters` still count then, for a moment: `members` tells how long.
+
+        Raises `NotLeader`, or `ChangeRefused` for what makes no sense, or not now; then nothing was done. Raises
+        `OutcomeUnknown` where it was not committed in time.
+        """
+        await self._running().change(change, timeout_s)
+
+    async def transfer(self, target: MemberId | None, timeout_s: float) -> MemberId:
+        """Hand the leadership to that voter, or to the best of those that are connected. Returns who leads then.
+
+        Raises `NotLeader` or `TransferRefused`, and nothing was done; or `TransferFailed`: after a maximum election
+        time this node leads on.
+        """
+        return await self._running().transfer(target, timeout_s)
+
+    def set_eligible(self, eligible: bool) -> None:
+        """Whether this node may stand for election; at first it may. A leader goes on leading."""
+        self._running().set_eligible(eligible)
+
+    def depart(self) -> None:
+        """This member goes away for good: whoever leads removes it, as soon as the others can do without it."""
+        self._running().depart(self.get_node().id)
+
     def observe_term(self, term: Term) -> None:
         """A higher term was seen outside of the protocol: lead only above it."""
         self._running().observe_term(term)
+
+    @property
+    def paused(self) -> str | None:
+        """The reason of the last `Pause`, while no `Resume` followed on it: nobody is promoted, removed or handed the
+        leadership but by a person."""
+        return self._state.paused
+
+    @property
+    def application(self) -> Holding | None:
+        """Who said last that it is `Starting` the application, if not that it has `Stopped`."""
+        return self._state.application
 
     @property
     def failure(self) -> "asyncio.Future[None]":
@@ -401,30 +466,3 @@ def _retrieve(failure: "asyncio.Future[None]") -> None:
     """The failure was logged already; nobody has to have looked at it."""
     if not failure.cancelled():
         failure.exception()
-
-
-def _unstarted() -> NodeStatus:
-    return NodeStatus(
-        member=MemberId(""),
-        cluster=None,
-        waiting_for="waiting for serviceStarted to be dispatched",
-        role=RaftRole.FOLLOWER,
-        term=NO_TERM,
-        leader=None,
-        established=False,
-        leader_http=None,
-        caught_up=False,
-        leaderless_ms=0.0,
-        quorum_left_ms=0.0,
-        lease_left_ms=0.0,
-        commit_index=NO_INDEX,
-        applied_index=NO_INDEX,
-        last_index=NO_INDEX,
-        voters=(),
-        learners=(),
-        connected=(),
-        elections={},
-        leader_changes=0,
-        ignored_messages={},
-        proposals={},
-    )

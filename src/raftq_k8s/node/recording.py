@@ -30,6 +30,7 @@ DOORS = (
     "may_read_by_lease",
     "transfer",
     "hand_over",
+    "set_eligible",
     "room_changed",
     "tick",
     "persisted",
@@ -42,7 +43,7 @@ DOORS = (
 """Every method of the driver that changes it. Its arguments are given by position, and are what msgspec can write and
 read again by their annotations."""
 
-READINGS = ("hello", "status", "wake_at")
+READINGS = ("hello", "standing", "caught_up", "history", "members", "status", "wake_at")
 """The rest: they change nothing."""
 
 _encode = msgspec.msgpack.Encoder().encode

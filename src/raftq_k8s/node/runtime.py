@@ -24,13 +24,16 @@ from raftq_k8s.node import errors
 from raftq_k8s.node.actions import Actions, Load, Loaded, SliceWanted, Written
 from raftq_k8s.node.driver import Driver
 from raftq_k8s.node.forwarding import Outcome, Refused, Unknown
+from raftq_k8s.node.handovers import HandedOver
+from raftq_k8s.node.leadership import Failover
 from raftq_k8s.node.read_queue import ReadOutcome
-from raftq_k8s.node.status import NodeStatus
+from raftq_k8s.node.status import MemberStatus, NodeStatus
 from raftq_k8s.node.submissions import Submission, Token
 from raftq_k8s.node.transport import Transport, Wire
-from raftq_k8s.raft.membership import Hello, Identity, Refusal
+from raftq_k8s.raft.consensus import NotLeader, TransferRefused
+from raftq_k8s.raft.membership import Change, ChangeRefused, Hello, Identity, Refusal
 from raftq_k8s.raft.output import Accepted, ChunkWanted, EntriesWanted, Standing
-from raftq_k8s.raft.types import Instant, MemberId, Milliseconds, Term
+from raftq_k8s.raft.types import Index, Instant, MemberId, Milliseconds, Term
 from raftq_k8s.state import commands
 from raftq_k8s.state.commands import DocumentResult, Noted, SessionClosed, SessionOpened
 from raftq_k8s.storage.volume import Volume
@@ -87,7 +90,9 @@ class Runtime:
         self._callers: dict[Token, asyncio.Future[Outcome]] = {}
         self._readers: dict[Token, asyncio.Future[ReadOutcome]] = {}
         self._greeting: dict[Identity, list[asyncio.Future[Refusal | None]]] = {}
+        self._transfers: dict[Token, asyncio.Future[HandedOver]] = {}
         self._standing_waiters: list[asyncio.Future[None]] = []
+        self._applied_waiters: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: Instant = math.inf
 
@@ -121,6 +126,9 @@ class Runtime:
             self._resolve(token, Unknown())
         for token in list(self._readers):
             _end(self._readers.pop(token), Refused("no-leader"))
+        for token in list(self._transfers):
+            _end(self._transfers.pop(token), None)
+        _release(self._applied_waiters)
         for waiting in self._greeting.values():
             for future in waiting:
                 _end(future, Refusal("stopped", "this node is stopping"))
@@ -129,24 +137,17 @@ class Runtime:
     # ------------------------------------------------------------------------------------------- what callers ask for
 
     async def submit(self, command: bytes, timeout_s: float) -> Answer:
-        if self._stopped:
-            raise errors.NotStarted("this node was stopped")
-        token = Token(next(self._tokens))
-        future: asyncio.Future[Outcome] = self._loop.create_future()
-        self._callers[token] = future
-        self._submitted.append(Submission(token, command, self._clock() + timeout_s * 1000.0))
+        token, deadline = self._new_token(timeout_s)
+        future = self._callers[token] = self._loop.create_future()
+        self._submitted.append(Submission(token, command, deadline))
         self._schedule_turn()
         return _answer(await future)
 
     async def read(self, timeout_s: float) -> None:
         """Ends when this node's state reflects everything that was acknowledged anywhere before this call: read it
         then, before anything else is awaited, or later."""
-        if self._stopped:
-            raise errors.NotStarted("this node was stopped")
-        token = Token(next(self._tokens))
-        future: asyncio.Future[ReadOutcome] = self._loop.create_future()
-        self._readers[token] = future
-        deadline = self._clock() + timeout_s * 1000.0
+        token, deadline = self._new_token(timeout_s)
+        future = self._readers[token] = self._loop.create_future()
         self._happen(lambda _: self._driver.read(token, deadline))
         match await future:
             case Refused("overloaded"):
@@ -161,14 +162,58 @@ class Runtime:
         if self._stopped or not self._driver.may_read_by_lease(self._clock()):
             await self.read(timeout_s)
 
+    async def change(self, change: Change, timeout_s: float) -> None:
+        token, deadline = self._new_token(timeout_s)
+        future = self._callers[token] = self._loop.create_future()
+        self._happen(partial(self._begin, future, partial(self._driver.change, token, change, deadline)))
+        try:
+            _answer(await future)
+        finally:
+            self._callers.pop(token, None)
+
+    async def transfer(self, target: MemberId | None, timeout_s: float) -> MemberId:
+        token, deadline = self._new_token(timeout_s)
+        future: asyncio.Future[HandedOver] = self._loop.create_future()
+        self._transfers[token] = future
+        self._happen(partial(self._begin, future, partial(self._driver.transfer, token, target, deadline)))
+        try:
+            leader = await future
+        finally:
+            self._transfers.pop(token, None)
+        if leader is None:
+            whom = target if target is not None else "another voter"
+            raise errors.TransferFailed(f"the leadership was to be handed to {whom}, which did not take it in time")
+        return leader
+
+    def _new_token(self, timeout_s: float) -> tuple[Token, Instant]:
+        if self._stopped:
+            raise errors.NotStarted("this node was stopped")
+        return Token(next(self._tokens)), self._clock() + timeout_s * 1000.0
+
+    def _begin(self, asked: "asyncio.Future[Any]", begin: Callable[[Instant], None], now: Instant) -> None:
+        try:
+            begin(now)
+        except NotLeader as error:
+            _fail(asked, errors.NotLeader(error.leader))
+        except (ChangeRefused, TransferRefused) as error:
+            _fail(asked, error)
+
     async def next_standing(self, seen: Standing) -> Standing:
         while self._driver.standing == seen:
-            if self._stopped:
-                raise errors.NotStarted("this node was stopped")
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._standing_waiters.append(waiter)
-            await waiter
+            await self._wait_among(self._standing_waiters)
         return self._driver.standing
+
+    async def next_applied(self, index: Index) -> Index:
+        while self._driver.applied_index <= index:
+            await self._wait_among(self._applied_waiters)
+        return self._driver.applied_index
+
+    async def _wait_among(self, waiters: list["asyncio.Future[None]"]) -> None:
+        if self._stopped:
+            raise errors.NotStarted("this node was stopped")
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        waiters.append(waiter)
+        await waiter
 
     def hand_over(self) -> None:
         self._happen(self._driver.hand_over)
@@ -179,6 +224,9 @@ class Runtime:
     def observe_term(self, term: Term) -> None:
         self._happen(partial(self._driver.observe_term, term))
 
+    def set_eligible(self, eligible: bool) -> None:
+        self._happen(partial(self._driver.set_eligible, eligible))
+
     def ignore(self, kind: str) -> None:
         self._driver.ignore(kind)
 
@@ -188,6 +236,16 @@ class Runtime:
 
     def status(self) -> NodeStatus:
         return self._driver.status(self._clock())
+
+    def members(self) -> tuple[MemberStatus, ...]:
+        return self._driver.members(self._clock())
+
+    def history(self) -> tuple[Failover, ...]:
+        return self._driver.history(self._clock(), time.time())
+
+    @property
+    def applied_index(self) -> Index:
+        return self._driver.applied_index
 
     # ------------------------------------------------------------------------------------------------------- Receiver
 
@@ -228,6 +286,7 @@ class Runtime:
         self._turn_due = False
         if self._stopped:
             return
+        applied = self._driver.applied_index
         try:
             self._look()
             until = self._clock() + LONGEST_TURN
@@ -239,6 +298,8 @@ class Runtime:
         except Exception as error:  # nothing is known of the state any more: the process has to end
             _log.exception("the node cannot go on")
             self._fail(error)
+        if self._driver.applied_index != applied:
+            _release(self._applied_waiters)
         if not self._stopped:
             self._arm()
 
@@ -277,6 +338,9 @@ class Runtime:
             self._resolve(token, outcome)
         for token, read in actions.reads:
             _end(self._readers.pop(token), read)
+        for token, leader in actions.handed_over:
+            if token in self._transfers:  # else whoever asked has given up
+                _end(self._transfers[token], leader)
         for sentence in actions.notes:
             self._listener.noted(sentence)
         if actions.standing is not None:
@@ -284,12 +348,11 @@ class Runtime:
 
     def _tell_standing(self) -> None:
         self._listener.standing_changed(self._driver.standing)
-        waiters, self._standing_waiters = self._standing_waiters, []
-        for waiter in waiters:
-            _end(waiter, None)
+        _release(self._standing_waiters)
 
     def _resolve(self, token: Token, outcome: Outcome) -> None:
-        _end(self._callers.pop(token), outcome)
+        if (caller := self._callers.pop(token, None)) is not None:  # else whoever asked has given up
+            _end(caller, outcome)
 
     def _arm(self) -> None:
         """The timer is only ever moved to an earlier time; one that comes too early arms itself again."""
@@ -354,6 +417,17 @@ def _end(future: "asyncio.Future[_T]", value: _T) -> None:
     """Whoever waited may have given up."""
     if not future.done():
         future.set_result(value)
+
+
+def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _release(waiters: list["asyncio.Future[None]"]) -> None:
+    for waiter in waiters:
+        _end(waiter, None)
+    waiters.clear()
 
 
 def _answer(outcome: Outcome) -> Answer:

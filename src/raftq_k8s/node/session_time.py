@@ -9,8 +9,9 @@ session may live longer than said, and ends at most two intervals too early.
 
 import math
 
+from raftq_k8s.raft.consensus import Consensus, NotLeader, Overloaded, Transferring
 from raftq_k8s.raft.types import Index, Instant, Milliseconds, Term
-from raftq_k8s.state.commands import LONGEST_ELAPSE, Elapse
+from raftq_k8s.state.commands import LONGEST_ELAPSE, Elapse, encode
 
 
 class SessionTime:
@@ -28,6 +29,17 @@ class SessionTime:
             self._term = term
             self._told_until, self._next_at = now, now + self._interval
             self._under_way = None
+
+    def tell(self, consensus: Consensus, now: Instant) -> None:
+        """If it is due. What passed and is not taken now is told the next time."""
+        elapse = self.due(now)
+        if elapse is None:
+            return
+        try:
+            _, index = consensus.propose([encode(elapse)], now)
+        except (NotLeader, Transferring, Overloaded):
+            return
+        self.proposed(index, now)
 
     def due(self, now: Instant) -> Elapse | None:
         """To be proposed; asked for again only after the interval, whatever became of it."""

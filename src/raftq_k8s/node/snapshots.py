@@ -19,12 +19,13 @@ from zlib import crc32
 
 import msgspec
 
-from raftq_k8s.node.actions import Loaded, SliceReceipt, SliceWanted
+from raftq_k8s.node.actions import Actions, Loaded, SliceReceipt, SliceWanted
+from raftq_k8s.raft.consensus import Consensus
 from raftq_k8s.raft.log import ENTRY_BYTES
 from raftq_k8s.raft.membership import Membership
 from raftq_k8s.raft.messages import Entry, SnapshotMark
 from raftq_k8s.raft.persistence import SnapshotPart, Write
-from raftq_k8s.raft.types import NO_INDEX, Index, Term
+from raftq_k8s.raft.types import NO_INDEX, Index, Instant, Term
 from raftq_k8s.state.machine import StateMachine
 from raftq_k8s.state.snapshot import Restoring
 
@@ -100,6 +101,22 @@ class Snapshots:
     def applied(self, entries: tuple[Entry, ...]) -> None:
         self._entries_since += len(entries)
         self._bytes_since += ENTRY_BYTES * len(entries) + sum([len(entry.command) for entry in entries])
+
+    def keep(self, consensus: Consensus, index: Index, term: Term, actions: Actions, now: Instant) -> None:
+        """What is to be done now, where the state has applied the log up to `index`, an entry of that term."""
+        if self.is_due() and self._may_be_taken(consensus, index, now):
+            self.take(index, term, consensus.membership_at(index))
+        if write := self.next_write():
+            actions.writes.append(write)
+        if load := self.next_load():
+            actions.loads.append(load)
+
+    def _may_be_taken(self, consensus: Consensus, index: Index, now: Instant) -> bool:
+        """Not of a state that a leader's snapshot is about to replace, nor while one is arriving, or leaving."""
+        last = consensus.snapshot
+        if consensus.receives_snapshot or (last is not None and last.index >= index):
+            return False
+        return self.is_overdue() or not consensus.sends_snapshot(now)
 
     def is_due(self) -> bool:
         return self._is_enough(1) and self._taking is None and self._restoring is None

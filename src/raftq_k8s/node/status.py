@@ -5,7 +5,17 @@ from enum import IntEnum
 import msgspec
 
 from raftq_k8s.raft.output import Standing
-from raftq_k8s.raft.types import NO_INDEX, NO_TERM, ClusterId, Index, Instant, MemberId, Milliseconds, Term
+from raftq_k8s.raft.types import (
+    NO_INDEX,
+    NO_TERM,
+    ClusterId,
+    Incarnation,
+    Index,
+    Instant,
+    MemberId,
+    Milliseconds,
+    Term,
+)
 
 
 class RaftRole(IntEnum):
@@ -58,6 +68,27 @@ class NodeStatus(msgspec.Struct, frozen=True):
     """This node's volume lives on its reserve."""
 
 
+class MemberStatus(msgspec.Struct, frozen=True):
+    """One member, as this node sees it. What only a leader knows is `None` elsewhere, and of the leader itself."""
+
+    name: MemberId
+    incarnation: Incarnation
+    kind: str
+    """`voter` or `learner`."""
+    connected: bool
+    """Whether a greeted connection to it is open; of this node itself always."""
+    match_index: Index | None
+    """It holds the leader's log up to here on stable storage."""
+    lag: int | None
+    """So many entries of that log it lacks."""
+    rtt_ms: Milliseconds | None
+    """How long its last answer took; `None` until it gave one."""
+    heard_ms: Milliseconds | None
+    """So long ago it answered last, or, where it did not yet, the leader began to listen."""
+    http_address: str | None
+    """`host:port`, where it is known."""
+
+
 NOBODY = Standing("follower", NO_TERM, None, established=False)
 """How a node stands that takes no part yet."""
 
@@ -79,3 +110,29 @@ LONGEST_LEFT: Milliseconds = 3_600_000.0
 
 def time_left(until: Instant | None, now: Instant) -> Milliseconds:
     return 0.0 if until is None else min(max(0.0, until - now), LONGEST_LEFT)
+
+
+UNSTARTED = NodeStatus(
+    member=MemberId(""),
+    cluster=None,
+    waiting_for="waiting for serviceStarted to be dispatched",
+    role=RaftRole.FOLLOWER,
+    term=NO_TERM,
+    leader=None,
+    established=False,
+    leader_http=None,
+    caught_up=False,
+    leaderless_ms=0.0,
+    quorum_left_ms=0.0,
+    lease_left_ms=0.0,
+    commit_index=NO_INDEX,
+    applied_index=NO_INDEX,
+    last_index=NO_INDEX,
+    voters=(),
+    learners=(),
+    connected=(),
+    elections={},
+    leader_changes=0,
+    ignored_messages={},
+    proposals={},
+)

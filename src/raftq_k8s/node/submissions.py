@@ -101,6 +101,12 @@ class Submissions:
                 self._waiting[submission.token] = submission
                 heappush(self._deadlines, (submission.deadline, submission.token))
 
+    def admit_change(self, token: Token, term: Term, index: Index, deadline: Instant) -> None:
+        """A change of members that somebody here asked for stands in this node's log."""
+        self._open[token] = Submission(token, b"", deadline)
+        heappush(self._deadlines, (deadline, token))
+        self.proposed([(token, b"")], term, index)
+
     def admit_forward(self, forward: Forward) -> None:
         asked = Asked(forward.source, forward.ticket)
         if asked in self._met:

@@ -1,8 +1,13 @@
 """A node that belongs to no cluster yet, until the record of its birth is on its volume."""
 
+import msgspec
+
 from raftq_k8s.node.actions import Actions, BirthReceipt
 from raftq_k8s.raft.birth import Birth
-from raftq_k8s.raft.persistence import Write
+from raftq_k8s.raft.consensus import Consensus
+from raftq_k8s.raft.membership import Identity
+from raftq_k8s.raft.persistence import HardState, Restored, Write
+from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import Instant
 
 
@@ -34,3 +39,11 @@ class Unborn:
             return Actions()
         self._record_handed_over = True
         return Actions(writes=[(BirthReceipt(), Write(birth=record))])
+
+    def member(self, blank: Identity, settings: Settings, seed: int, now: Instant) -> Consensus:
+        """What it becomes once the record is on its volume."""
+        record = self.birth.record
+        assert record is not None  # its write was handed over
+        restored = Restored(blank.member, blank.incarnation, blank.generation, record, HardState(), [])
+        identity = msgspec.structs.replace(blank, cluster=record.cluster)
+        return Consensus(identity, restored, settings, seed, now)

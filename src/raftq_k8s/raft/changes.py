@@ -42,6 +42,8 @@ from raftq_k8s.raft.quorum import NEVER, is_majority
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.types import Index, Instant, MemberId, Term
 
+_KNOWN_OF_PEERS = ("progress", "catch_up", "promises", "lease_promises", "heard", "round_trips")
+
 # -------------------------------------------------------------------------------------------------------------- leaders
 
 
@@ -115,8 +117,8 @@ def _forget_strangers(core: Core, leader: Leader, before: Configuration) -> None
     """What a former member, or the former incarnation of one, acknowledged is nobody's any more."""
     for name, incarnation in before.incarnations.items():
         if not core.configuration.names(Member(name, incarnation)):
-            for known in (leader.progress, leader.catch_up, leader.promises, leader.lease_promises, leader.heard):
-                known.pop(name, None)
+            for known in _KNOWN_OF_PEERS:
+                getattr(leader, known).pop(name, None)
 
 
 def meet_peers(core: Core, leader: Leader, now: Instant) -> None:

@@ -41,7 +41,7 @@ from raftq_k8s.raft.messages import (
     VoteRequest,
     VoteResponse,
 )
-from raftq_k8s.raft.output import ChunkWanted, EntriesWanted, Output, Standing
+from raftq_k8s.raft.output import ChunkWanted, EntriesWanted, FollowerView, Output, Standing
 from raftq_k8s.raft.pending_reads import ReadContext
 from raftq_k8s.raft.persistence import HardState, Receipt, Restored
 from raftq_k8s.raft.quorum import NEVER
@@ -377,8 +377,23 @@ class Consensus:
         return core.role.transfer.target if isinstance(core.role, Leader) and core.role.transfer is not None else None
 
     @property
+    def followers(self) -> dict[MemberId, FollowerView]:
+        """All other members, as this leader knows them; empty when it does not lead."""
+        leader = self._core.role
+        if not isinstance(leader, Leader):
+            return {}
+        return {
+            peer: FollowerView(progress.match, leader.catch_up[peer].heard_at, leader.round_trips.get(peer))
+            for peer, progress in leader.progress.items()
+        }
+
+    @property
     def standing(self) -> Standing:
         return self._core.standing
+
+    @property
+    def identity(self) -> Identity:
+        return self._core.identity
 
     @property
     def cluster(self) -> ClusterId | None:

@@ -64,13 +64,17 @@ def begin_round(core: Core, leader: Leader, now: Instant) -> None:
         leader.rounds.popleft()
 
 
-def acknowledged(core: Core, leader: Leader, peer: MemberId, round_: int, window: Milliseconds) -> None:
+def acknowledged(core: Core, leader: Leader, peer: MemberId, round_: int, window: Milliseconds, now: Instant) -> None:
     """The peer heard that round, and refuses votes for its window since then."""
     window = min(window, core.settings.window)
-    leader.heard[peer] = max(leader.heard.get(peer, 0), round_)
+    heard_before = leader.heard.get(peer, 0)
+    leader.heard[peer] = max(heard_before, round_)
     position = round_ - leader.rounds[0][0]
     if position >= 0:
-        until = leader.rounds[position][1] + DRIFT_ALLOWANCE * window
+        sent_at = leader.rounds[position][1]
+        if round_ > heard_before:  # later answers of a round are to what followed on it
+            leader.round_trips[peer] = now - sent_at
+        until = sent_at + DRIFT_ALLOWANCE * window
         if until > leader.promises.get(peer, NEVER):
             leader.promises[peer] = until
             leader.counted_by = None

@@ -12,7 +12,7 @@ from raftq_k8s.raft.membership import Identity, Refusal
 from raftq_k8s.raft.messages import Entry, Message, SnapshotMark
 from raftq_k8s.raft.pending_reads import ConfirmedRead, FailedRead
 from raftq_k8s.raft.persistence import Receipt, Write
-from raftq_k8s.raft.types import Index, MemberId, Term
+from raftq_k8s.raft.types import Index, Instant, MemberId, Milliseconds, Term
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -75,3 +75,14 @@ class Standing(msgspec.Struct, frozen=True):
     leader: MemberId | None
     established: bool
     """This node leads, and an entry of its own term is committed: from here on it may be labelled."""
+
+
+class FollowerView(msgspec.Struct, frozen=True, gc=False):
+    """What a leader knows of another member: for people."""
+
+    match: Index
+    """It holds the leader's log up to here on stable storage."""
+    heard_at: Instant
+    """When it answered last; until it did, when the leader began to listen."""
+    round_trip: Milliseconds | None
+    """How long its first answer to the last round took that it answered."""

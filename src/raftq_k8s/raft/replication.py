@@ -131,7 +131,7 @@ def on_append_response(core: Core, response: AppendResponse, now: Instant) -> No
     if response.round > leader.round or (response.success and response.index > core.log.last_index):
         core.ignore("impossible")
         return
-    lease.acknowledged(core, leader, response.source, response.round, response.window)
+    lease.acknowledged(core, leader, response.source, response.round, response.window, now)
     progress = leader.progress[response.source]
     if response.success:
         progress.acknowledged(response.index)

@@ -8,7 +8,7 @@ from raftq_k8s.raft.configuration import Configuration
 from raftq_k8s.raft.pending_reads import PendingRead
 from raftq_k8s.raft.progress import Progress
 from raftq_k8s.raft.quorum import FOREVER, NEVER
-from raftq_k8s.raft.types import NO_TRANSFER, Index, Instant, MemberId, TransferId
+from raftq_k8s.raft.types import NO_TRANSFER, Index, Instant, MemberId, Milliseconds, TransferId
 
 
 class Follower:
@@ -64,6 +64,7 @@ class Leader:
         "quorum_until",
         "reads",
         "round",
+        "round_trips",
         "rounds",
         "transfer",
         "uncommitted_bytes",
@@ -93,6 +94,8 @@ class Leader:
         """The last round that was sent before that end."""
         self.heard: dict[MemberId, int] = {}
         """The last round that each peer acknowledged."""
+        self.round_trips: dict[MemberId, Milliseconds] = {}
+        """How long the first answer of each peer to that round took: for people, no rule rests on it."""
         self.reads: deque[PendingRead] = deque()
         """Not confirmed yet, in the order in which they came in."""
         self.transfer: Transfer | None = None

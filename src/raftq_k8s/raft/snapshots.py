@@ -101,7 +101,7 @@ def on_snapshot_response(core: Core, response: SnapshotResponse, now: Instant) -
     if response.round > leader.round or response.index > core.log.last_index:
         core.ignore("impossible")
         return
-    lease.acknowledged(core, leader, response.source, response.round, response.window)
+    lease.acknowledged(core, leader, response.source, response.round, response.window, now)
     progress = leader.progress[response.source]
     sending = progress.sending
     if response.installed:

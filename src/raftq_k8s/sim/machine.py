@@ -40,6 +40,8 @@ LARGEST_COMMAND = 10_000
 LONGEST_PATIENCE: Milliseconds = 6000.0
 """Within that every process has answered whoever asked it, if it ran at all."""
 START_AGAIN: Milliseconds = 700.0
+UNAWAITED = Token(0)
+"""Nobody asks what becomes of it."""
 
 
 class Machine:
@@ -242,7 +244,7 @@ class Machine:
 
     def _transfer(self, target: MemberId, now: Instant) -> None:
         with suppress(NotLeader, TransferRefused):
-            self.driver.transfer(target, now)
+            self.driver.transfer(UNAWAITED, target, math.inf, now)
 
     def change(self, change: Change) -> None:
         self._happen(self._change, change)

@@ -6,6 +6,7 @@ from driver_cluster import DriverCluster, Held
 
 from raftq_k8s.node import forwarding
 from raftq_k8s.node.actions import BirthReceipt
+from raftq_k8s.node.submissions import Token
 from raftq_k8s.raft.consensus import NotLeader
 from raftq_k8s.raft.membership import ChangeRefused, Hello, Member, Refusal, ReplaceVoters
 from raftq_k8s.raft.messages import JoinResponse
@@ -180,14 +181,14 @@ def test_34_a_person_may_replace_several_voters_at_once() -> None:
         cluster.advance(1000)
     wanted = tuple(Member(MemberId(name), cluster[name].driver.identity.incarnation) for name in (leader, "d", "e"))
     with pytest.raises(NotLeader):
-        cluster["d"].driver.change(ReplaceVoters(wanted), cluster.now)
-    cluster[leader].driver.change(ReplaceVoters(wanted), cluster.now)
+        cluster["d"].driver.change(Token(0), ReplaceVoters(wanted), 1e9, cluster.now)
+    cluster[leader].driver.change(Token(0), ReplaceVoters(wanted), 1e9, cluster.now)
     cluster.advance(500)
     assert voters(cluster["e"], cluster.now) == "".join(sorted((leader, "d", "e")))
     with pytest.raises(ChangeRefused, match="the voters already"):
-        cluster[leader].driver.change(ReplaceVoters(wanted), cluster.now)
+        cluster[leader].driver.change(Token(0), ReplaceVoters(wanted), 1e9, cluster.now)
     with pytest.raises(NotLeader):
-        cluster.add("f").driver.change(ReplaceVoters(wanted), cluster.now)
+        cluster.add("f").driver.change(Token(0), ReplaceVoters(wanted), 1e9, cluster.now)
 
 
 def test_61_a_namesake_with_a_younger_volume_is_remembered_in_place_of_the_former() -> None:

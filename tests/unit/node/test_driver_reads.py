@@ -6,6 +6,7 @@ from driver_cluster import DriverCluster, member
 
 from raftq_k8s.node import read_queue
 from raftq_k8s.node.forwarding import Refused
+from raftq_k8s.node.submissions import Token
 from raftq_k8s.raft.consensus import NotLeader, TransferRefused
 from raftq_k8s.raft.messages import AppendEntries, ReadIndexRequest
 from raftq_k8s.state import commands
@@ -137,7 +138,7 @@ def test_the_leadership_is_handed_over_and_commands_wait_for_the_next_leader() -
     cluster, leader = led()
     target, other = cluster.others(leader)
     cluster.cut = {target}
-    cluster[leader].driver.transfer(member(target), cluster.now)
+    cluster[leader].driver.transfer(Token(0), member(target), 1e9, cluster.now)
     written = [cluster.submit(leader, PUT), cluster.submit(other, PUT)]
     assert written[0] not in cluster[leader].resolved
     assert cluster[leader].driver.wake_at > cluster.now, "what waits does not wake the node all the time"
@@ -152,7 +153,7 @@ def test_commands_that_waited_for_a_transfer_go_on_when_it_is_given_up() -> None
     cluster, leader = led()
     target = cluster.others(leader)[0]
     cluster.cut = {target}
-    cluster[leader].driver.transfer(member(target), cluster.now)
+    cluster[leader].driver.transfer(Token(0), member(target), 1e9, cluster.now)
     write = cluster.submit(leader, PUT)
     cluster.advance(1_000)
     assert isinstance(cluster[leader].resolved[write], Applied)
@@ -161,11 +162,13 @@ def test_commands_that_waited_for_a_transfer_go_on_when_it_is_given_up() -> None
 def test_whoever_does_not_lead_or_has_nobody_to_hand_over_to_says_so() -> None:
     cluster, leader = led()
     with pytest.raises(NotLeader):
-        cluster[cluster.others(leader)[0]].driver.transfer(member(leader), cluster.now)
+        cluster[cluster.others(leader)[0]].driver.transfer(Token(0), member(leader), 1e9, cluster.now)
     with pytest.raises(TransferRefused):
-        cluster[leader].driver.transfer(member(leader), cluster.now)
+        cluster[leader].driver.transfer(Token(0), member(leader), 1e9, cluster.now)
     with pytest.raises(NotLeader):
-        DriverCluster("a", "b", initialised=False, disks_end=False)["a"].driver.transfer(member("b"), 0.0)
+        DriverCluster("a", "b", initialised=False, disks_end=False)["a"].driver.transfer(
+            Token(0), member("b"), 1e9, 0.0
+        )
 
 
 def test_a_read_travels_as_one_question() -> None:

@@ -6,6 +6,7 @@ from driver_cluster import IDLE, TELLS_TIME_EVERY, DriverCluster, member
 
 from raftq_k8s.node.forwarding import Forwarded, Refused, Unknown
 from raftq_k8s.node.snapshots import SnapshotBounds
+from raftq_k8s.node.submissions import Token
 from raftq_k8s.raft.messages import EntryKind
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.state import commands
@@ -202,7 +203,7 @@ def test_what_could_not_be_told_during_a_transfer_is_told_the_next_time() -> Non
     cluster.advance(0.7 * TELLS_TIME_EVERY)
     target = cluster.others(leader)[0]
     cluster.cut.add(target)
-    cluster[leader].driver.transfer(member(target), cluster.now)
+    cluster[leader].driver.transfer(Token(0), member(target), 1e9, cluster.now)
     cluster.advance(0.7 * TELLS_TIME_EVERY)
     assert elapses(cluster, leader) == []
     cluster.advance(TELLS_TIME_EVERY)

@@ -20,6 +20,7 @@ from raftq_k8s.node import recording, trace
 from raftq_k8s.node.driver import Driver, Node
 from raftq_k8s.node.recording import DOORS, READINGS, RecordedDriver
 from raftq_k8s.node.replay import Replay
+from raftq_k8s.node.submissions import Token
 from raftq_k8s.node.trace import Call, Ended, Ending, Recording, TraceUnreadable, TraceUnusable
 from raftq_k8s.raft import election
 from raftq_k8s.raft.consensus import NotLeader
@@ -46,7 +47,7 @@ def eventful_life(monkeypatch: pytest.MonkeyPatch, folder: Path, **bounds: int) 
         cluster.submit(name, RED)
         cluster.read(name)
     with pytest.raises(NotLeader):
-        cluster[cluster.others(first)[0]].driver.transfer(MemberId(first), cluster.now)
+        cluster[cluster.others(first)[0]].driver.transfer(Token(0), MemberId(first), 1e9, cluster.now)
     cluster.cut.add(first)
     for other in cluster.others(first):
         cluster[other].driver.lost(MemberId(first), cluster.now)
@@ -62,8 +63,9 @@ def eventful_life(monkeypatch: pytest.MonkeyPatch, folder: Path, **bounds: int) 
         held.driver.refused(cluster[third].driver.identity, Refusal("busy", "come back later"), cluster.now)
         held.driver.depart(MemberId("nobody"), cluster.now)
         held.driver.may_read_by_lease(cluster.now)
+        held.driver.set_eligible(True, cluster.now)
         with pytest.raises((NotLeader, ChangeRefused)):
-            held.driver.change(RaiseVersion(1), cluster.now)
+            held.driver.change(Token(0), RaiseVersion(1), 1e9, cluster.now)
     cluster.settle()
     for held in cluster.nodes.values():
         held.driver.end(cluster.now)

@@ -579,3 +579,26 @@ def test_messages_of_strangers_and_for_others_are_counted() -> None:
     cluster["a"].step(append("z", "a", 9, (0, 0)), cluster.now)
     cluster["a"].step(append("b", "c", 9, (0, 0)), cluster.now)
     assert cluster["a"].ignored == {"no-member": 2}
+
+
+def test_a_leader_knows_how_long_the_first_answer_to_a_round_takes() -> None:
+    cluster = Cluster("a", "b", "c")
+    leader = cluster.elect("a")
+    cluster.advance(cluster.settings.maximum_election)
+    assert cluster["b"].followers == {}
+    cluster.now += cluster.settings.round_interval
+    leader.tick(cluster.now)
+    cluster.nodes["a"].collect()
+    requests = cluster.take()
+    cluster.now += 7
+    cluster.deliver(requests)
+    answers = cluster.take()
+    cluster.now += 4
+    cluster.deliver([answer for answer in answers if answer.source == B])
+    assert leader.followers[B].round_trip == 11
+    assert leader.followers[B].heard_at == cluster.now
+    assert leader.followers[C].round_trip == 0, "its answer is still under way"
+    cluster.now += 5
+    cluster.deliver(answers)
+    assert (leader.followers[B].round_trip, leader.followers[C].round_trip) == (11, 16)
+    assert leader.followers[B].match == leader.last_index
