@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from aiohttp.web import BaseRequest
 
-from raftq_k8s.api.answers import Response
+from raftq_k8s.api.answers import Answer, Response, json_answer
 from raftq_k8s.api.application import ApplicationRoutes
 from raftq_k8s.api.authorization import Guard
 from raftq_k8s.api.bodies import Bodies
@@ -75,6 +75,7 @@ class HttpFace:
         self._metrics = Metrics(node, version, label, frames, loop)
         self._connections = Connections(self._answer, connection_limit, idle_timeout_s)
         self._events = Events(node, connection_limit // 2)
+        self._version = version
         self._server: asyncio.Server | None = None
         self._leaving = False
 
@@ -96,6 +97,7 @@ class HttpFace:
                 Route("GET", "/v1/status", Access.READ, status.get),
                 Route("GET", "/v1/history", Access.READ, status.history),
                 Route("GET", "/v1/snapshot", Access.READ, Snapshots(node).get),
+                Route("GET", "/v1/openapi.json", Access.READ, self._describe),
                 Route("GET", "/v1/data", Access.READ, data.get_whole),
                 Route("PUT", "/v1/data", Access.WRITE, data.put_whole),
                 Route("PATCH", "/v1/data", Access.WRITE, data.patch_whole),
@@ -149,6 +151,12 @@ class HttpFace:
     def observe_label_lag(self, seconds: float) -> None:
         """A leader's label was written so long after its election."""
         self._metrics.observe_label_lag(seconds)
+
+    async def _describe(self, request: BaseRequest) -> Answer:
+        from raftq_k8s.api import openapi  # of use to few, and large
+
+        told = openapi.document(self.table.routes, version=self._version, asks_token=self._guard.asks_token)
+        return json_answer(200, told)
 
     async def _answer(self, request: BaseRequest) -> Response:
         response = await self._answered(request)
