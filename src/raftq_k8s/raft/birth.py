@@ -28,6 +28,8 @@ class BirthRule(msgspec.Struct, frozen=True):
 
     expected: tuple[MemberId, ...]
     founder: MemberId | None
+    only: ClusterId | None = None
+    """The one cluster that may take this node in, where a person has said so."""
 
 
 def lowest(expected: tuple[MemberId, ...]) -> BirthRule:
@@ -61,6 +63,10 @@ class Birth:
             return None
         if not record.is_possible or record.cluster != identity.cluster:
             return Refusal("malformed", f"{identity.member} shows a birth record that no correct founder wrote")
+        if self._rule.only not in (None, record.cluster):
+            return Refusal(
+                "other-cluster", f"{identity.member} belongs to cluster {record.cluster}, not {self._rule.only}"
+            )
         self._blank.pop(identity.member, None)
         if record.names(self._identity.member, self._identity.incarnation):
             self.record = self.record or record
@@ -105,4 +111,6 @@ class Birth:
             return self._applicant.waiting_for
         if self._rule.founder == self._identity.member:
             return f"waiting for {', '.join(self._missing)} to be present, to found a cluster with"
+        if self._rule.only is not None:
+            return f"waiting to hear of cluster {self._rule.only}"
         return f"waiting to hear of a cluster from {self._rule.founder or 'a member of one'}"

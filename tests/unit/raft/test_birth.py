@@ -183,3 +183,16 @@ def test_another_node_under_the_own_name_is_refused() -> None:
     refusal = blank("raftq-0").greet(hello("raftq-0", "another"))
     assert refusal is not None
     assert refusal.kind == "own-name"
+
+
+def test_a_node_that_was_told_which_cluster_to_join_listens_to_no_other() -> None:
+    rule = BirthRule(NAMES, founder=None, only=ClusterId("new"))
+    birth = blank("raftq-1", rule)
+    old = BirthRecord(ClusterId("old"), (Member(NAMES[0], Incarnation("first")),), Term(1))
+    new = BirthRecord(ClusterId("new"), (Member(NAMES[0], Incarnation("first")),), Term(1))
+    refusal = birth.greet(hello("raftq-0", record=old))
+    assert refusal is not None
+    assert (refusal.kind, birth.ask(1e6)) == ("other-cluster", [])
+    assert birth.waiting_for == "waiting to hear of cluster new"
+    assert birth.greet(hello("raftq-0", record=new)) is None
+    assert [request.destination for request in birth.ask(1e6)] == ["raftq-0"]
