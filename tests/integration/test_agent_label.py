@@ -89,6 +89,7 @@ async def agent(tmp_path, pod):
         http_port=http_port,
         pod_selector="app=raftq",
         pod_uid="uid-0",
+        endpoint_settle_ms=0,
     )
     agent = Agent(plan(settings))
     yield agent
@@ -108,7 +109,7 @@ async def test_an_agent_sheds_an_old_label_wears_its_own_and_takes_it_off_at_its
     assert pod.log[0] != "leader"  # before Raft started
     await until(lambda: pod.labels.get("role") == "leader")
     assert pod.annotations["raftq.io/term"] == "1"
-    await agent.drain()
+    await agent.leave("the test is over")
     assert pod.labels.get("role") != "leader"
 
 
@@ -119,7 +120,7 @@ async def test_a_frozen_api_holds_up_neither_start_nor_election_nor_end(agent, p
         await agent.start(place)
     await until(lambda: place_of(place)[1] == "leader")
     async with asyncio.timeout(3):
-        await agent.drain()
+        await agent.leave("the test is over")
 
 
 def place_of(place):

@@ -2,7 +2,7 @@
 
 Beginning: take off the label that a former life left, then Raft (volume, transport), then the HTTP face, which says by
 answering that all that is behind it is open; then whoever looks for peers and whoever keeps the label. Ending is the
-way back: our leader's label goes while we still answer, then the HTTP face, then Raft.
+way back, and begins earlier, with what others look for here (`departure.py`); then the HTTP face, then Raft.
 """
 
 import asyncio
@@ -14,8 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from raftq_k8s.agent.departure import Departure, Patience
 from raftq_k8s.agent.label import LabelledNode
 from raftq_k8s.agent.logs import Place
+from raftq_k8s.agent.operations import AgentOperations
 from raftq_k8s.agent.settings import Plan, Settings, SettingsError
 from raftq_k8s.agent.stalls import StallDetector
 from raftq_k8s.api.authorization import Guard, TokenFile, TokenUnusable
@@ -42,6 +44,10 @@ from raftq_k8s.transport.websocket import WebsocketTransport
 _BESIDE_THE_BODY_BYTES = 16384
 """What a message holds beside the body of a put: the key, and what the protocol says around it."""
 _AFTER_A_CRASH_S = 1.0
+_TRANSFER_PATIENCE = 4
+"""So many of the longest election times a leader tries to hand over before it ends."""
+_QUORUM_WAIT_S, _ENDPOINT_SETTLE_S = 10.0, 3.0
+"""In a pod. Elsewhere nobody keeps routes, and whoever stops a process wants it to end."""
 
 logger = logging.getLogger(__name__)
 _told = logging.getLogger("raftq")
@@ -58,8 +64,6 @@ class Agent:
                 heartbeat=times.heartbeat,
                 minimum_election_time=times.minimum_election,
                 maximum_election_time=times.maximum_election,
-                max_voters=settings.max_voters,
-                replace_dead_after=None if (dead_s := settings.replace_dead_after_s) is None else dead_s * 1000.0,
                 max_message_bytes=max(65536, settings.body_limit_bytes + _BESIDE_THE_BODY_BYTES),
             ),
             volume=SqliteVolume(Path(settings.data), plan.name, settings.reserve_bytes),
@@ -82,6 +86,13 @@ class Agent:
             label=self._labeller,
             frames=self._transport,
             loop=self._stalls,
+            operations=AgentOperations(lambda reason: self._departure.begin(reason)),
+        )
+        self._departure = Departure(
+            self._raftq,
+            _patience(plan, in_pod=self._api is not None),
+            turn_clients_away=self._face.turn_away,
+            release=self._release_label,
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -114,14 +125,18 @@ class Agent:
         for part in done:
             part.result()
 
-    async def drain(self) -> None:
-        """Give up what others look for here, and answer what was asked; each for a bounded time."""
-        if self._labeller is not None:
-            await self._labeller.release()
+    async def drain(self, reason: str) -> None:
+        """Give up what others look for here, each for a bounded time; go on answering until the process is ended."""
+        await self._departure.carry_out(reason)
+
+    async def leave(self, reason: str) -> None:
+        """Drain, answer what was asked, and answer no more."""
+        await self.drain(reason)
         await self._face.close()
 
     async def close(self) -> None:
         """Let go of peers and volume. May be called whatever has or has not begun."""
+        await self._departure.abandon()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -139,7 +154,12 @@ class Agent:
             self._plan.name,
             Uid(settings.pod_uid) if settings.pod_uid else None,
             on_label_lag=lambda seconds: self._face.observe_label_lag(seconds),
+            on_deletion=lambda: self._departure.begin("this pod was deleted"),
         )
+
+    async def _release_label(self) -> None:
+        if self._labeller is not None:
+            await self._labeller.release()
 
     def _discovery(self) -> Reconciliation:
         return Reconciliation(
@@ -162,6 +182,15 @@ def _guard(settings: Settings) -> Guard:
         return Guard(TokenFile(Path(settings.token_file)), guard_reads=settings.auth_reads == "on")
     except TokenUnusable as error:
         raise SettingsError(f"token_file: {error}") from error
+
+
+def _patience(plan: Plan, *, in_pod: bool) -> Patience:
+    quorum_ms, settle_ms = plan.settings.quorum_wait_ms, plan.settings.endpoint_settle_ms
+    return Patience(
+        quorum=quorum_ms / 1000 if quorum_ms is not None else in_pod * _QUORUM_WAIT_S,
+        transfer=_TRANSFER_PATIENCE * plan.times.maximum_election / 1000,
+        settle=settle_ms / 1000 if settle_ms is not None else in_pod * _ENDPOINT_SETTLE_S,
+    )
 
 
 def _transport(plan: Plan) -> WebsocketTransport:

@@ -46,8 +46,7 @@ async def _run(planned: Plan) -> int:
     agent = Agent(planned)
     try:
         if await _first(_live(agent, place), asked.to_stop.wait()):
-            logger.info("stopping, as asked by a signal")
-            await _first(agent.drain(), asked.to_hurry.wait())
+            await _first(agent.leave("asked by a signal"), asked.to_hurry.wait(), agent.failed())
     except (SettingsError, VolumeUnusable):
         raise
     except WriteFailed as error:

@@ -27,6 +27,7 @@ Switch = Literal["auto", "on", "off"]
 LogFormat = Literal["plain", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 _Time = Annotated[float, Meta(ge=1, le=60000)]
+_Wait = Annotated[int, Meta(ge=0, le=3600000)]
 _MOST_MEMBERS = 64
 """So many pods are named in the Role that lets them be labelled."""
 
@@ -81,16 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     birth_replicas: Annotated[
         int | None,
         Meta(
-            description="how many members a new cluster is born with, NAME-0 first; further ones join it later "
-            "(as many as peers are named, else 3)"
+            description="how many members a new cluster is born with, NAME-0 first (as many as peers are named, else 3)"
         ),
-    ] = None
-    max_voters: Annotated[
-        int, Meta(ge=1, description="so many members vote at the most; further ones learn, and stand ready")
-    ] = 5
-    replace_dead_after_s: Annotated[
-        Annotated[float, Meta(ge=1, le=1 << 31)] | None,
-        Meta(description="when a voter was silent for so long, a member that only learnt takes its place (never)"),
     ] = None
 
     profile: Annotated[
@@ -159,6 +152,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="label selector of this cluster's pods (app.kubernetes.io/instance=NAME)")
     ] = ""
 
+    quorum_wait_ms: Annotated[
+        _Wait | None,
+        Meta(
+            description="asked to stop, this member waits so long at most while the others alone would be no majority "
+            "(10000 in a pod, else 0)"
+        ),
+    ] = None
+    endpoint_settle_ms: Annotated[
+        _Wait | None,
+        Meta(
+            description="asked to stop, this member goes on forwarding for so long, until routes lead elsewhere "
+            "(3000 in a pod, else 0)"
+        ),
+    ] = None
+
     log_format: Annotated[LogFormat, Meta(description="lines for people, or one JSON object a line")] = "plain"
     log_level: Annotated[LogLevel, Meta(description="the least severe lines that are written")] = "info"
     trace: Annotated[
@@ -173,19 +181,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "This member": ("name", "data", "reserve_bytes"),
     "Listening": ("raft_host", "raft_port", "http_host", "http_port", "advertise_http"),
-    "The other members": (
-        "peers",
-        "service",
-        "namespace",
-        "birth",
-        "birth_replicas",
-        "max_voters",
-        "replace_dead_after_s",
-    ),
+    "The other members": ("peers", "service", "namespace", "birth", "birth_replicas"),
     "Time": ("profile", "heartbeat_ms", "minimum_election_ms", "maximum_election_ms"),
     "Bounds": ("body_limit_bytes",),
     "Security": ("token_file", "auth_reads", "tls_cert", "tls_key", "tls_ca", "peer_secret_file"),
     "Kubernetes": ("kubernetes", "pod_uid", "label_key", "pod_selector"),
+    "The end": ("quorum_wait_ms", "endpoint_settle_ms"),
     "Logs": ("log_format", "log_level", "trace"),
 }
 """The order in which people read about them."""
@@ -223,7 +224,7 @@ class Plan(NamedTuple):
 def plan(settings: Settings) -> Plan:
     """Raises `SettingsError` for settings that cannot work together."""
     name = MemberId(settings.name or socket.gethostname())
-    group, _ = _divided(name)
+    group, ordinal = _divided(name)
     peers = _peers(settings.peers)
     if peers and settings.service:
         raise SettingsError("peers and service are both set: the members are named by one of them")
@@ -240,14 +241,12 @@ def plan(settings: Settings) -> Plan:
             raise SettingsError(f"TLS between members needs {' and '.join(missing)} as well")
     if settings.auth_reads == "on" and not settings.token_file:
         raise SettingsError("auth_reads needs token_file as well: the token that reading is to ask for")
-    expected = _expected(settings, group, peers)
+    expected = _expected(settings, group, ordinal, peers)
     warnings = []
     if len(expected) % 2 == 0:
         warnings.append(
             f"{len(expected)} members survive no more failures than {len(expected) - 1}: prefer an odd number"
         )
-    if peers and name not in peers:
-        raise SettingsError(f"peers name {', '.join(sorted(peers))}, and not this member, {name}")
     if peers and peers[name].port != settings.raft_port:
         warnings.append(
             f"peers dial {name} on port {peers[name].port}, but raft_port is {settings.raft_port}: "
@@ -323,13 +322,18 @@ def _is_ipv6(host: str) -> bool:
     return host.isprintable() and " " not in host  # a zone may be called anything
 
 
-def _expected(settings: Settings, group: str, peers: Mapping[MemberId, Address]) -> tuple[MemberId, ...]:
-    """The members that a new cluster is born with, lowest ordinal first. Who is none of them joins it."""
+def _expected(settings: Settings, group: str, ordinal: int, peers: Mapping[MemberId, Address]) -> tuple[MemberId, ...]:
+    """The members that a new cluster is born with, lowest ordinal first."""
     replicas = settings.birth_replicas if settings.birth_replicas is not None else len(peers) or 3
     if not 1 <= replicas <= _MOST_MEMBERS:
         raise SettingsError(f"birth_replicas {replicas}: a cluster has 1 to {_MOST_MEMBERS} members")
     expected = tuple(MemberId(f"{group}-{number}") for number in range(replicas))
-    if peers and not (peers.keys() >= set(expected) and all(_divided(peer)[0] == group for peer in peers)):
+    if ordinal >= replicas:
+        raise SettingsError(
+            f"this member is {group}-{ordinal}, but with birth_replicas {replicas} the members are "
+            f"{expected[0]} … {expected[-1]}: adding a member to a living cluster comes with a later release"
+        )
+    if peers and set(peers) != set(expected):
         raise SettingsError(
             f"peers name {', '.join(sorted(peers))}, but a cluster of {replicas} is {', '.join(expected)}: "
             "name each of them, this one included"

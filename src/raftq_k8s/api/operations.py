@@ -1,8 +1,8 @@
-"""What a person may ask of this very agent: to end in good order, and what to do after a lost quorum.
+"""What a person may ask of this very agent: to get ready for its end, and what to do after a lost quorum.
 
-`POST /v1/drain` answers as soon as the end has begun. `POST /v1/recover` is deliberate: it names the cluster that is
-given up (`{"cluster": OLD}`), or the one to join with an empty volume (`{"join": NEW}`), so that nobody recovers the
-wrong node by a slip of the hand.
+`POST /v1/drain` answers as soon as that has begun; the agent is ended by whoever ends processes. `POST /v1/recover` is
+deliberate: it names the cluster that is given up (`{"cluster": OLD}`), or the one to join with an empty volume
+(`{"join": NEW}`), so that nobody recovers the wrong node by a slip of the hand.
 """
 
 import msgspec

@@ -1,14 +1,14 @@
-"""Probes of the kubelet.
+"""Probes of the kubelet, and the status that people and tests read.
 
 `/livez`: the loop turns, and nothing else: no restart mends a full disk or a lost quorum. `/startupz`: the volume is
 open; this face is started after that, so that to answer is to say so. `/readyz`: an initialised member, caught up
-once since its start. Leadership is no part of it, nor is losing the leader later; and a member that has found no
-leader for a minute becomes ready, so that a rollout that is to mend a broken quorum can go on.
+once since its start, and not about to end. Leadership is no part of it, nor is losing the leader later; and a member
+that has found no leader for a minute becomes ready, so that a rollout that is to mend a broken quorum can go on.
 """
 
 from aiohttp.web import BaseRequest
 
-from raftq_k8s.api.answers import Answer
+from raftq_k8s.api.answers import Answer, json_answer
 from raftq_k8s.api.problems import Problem
 from raftq_k8s.api.views import Node
 from raftq_k8s.node.status import NodeStatus
@@ -36,6 +36,7 @@ def waits_for(status: NodeStatus, failed: bool) -> str | None:
 class Probes:
     def __init__(self, node: Node) -> None:
         self._node = node
+        self.leaving = False
 
     async def live(self, request: BaseRequest) -> Answer:
         return Answer(200, b"live\n", _PLAIN)
@@ -45,6 +46,11 @@ class Probes:
 
     async def ready(self, request: BaseRequest) -> Answer:
         sentence = waits_for(self._node.status(), self._node.failure.done())
+        if self.leaving:
+            sentence = "this member is drained: its process is about to end"
         if sentence is not None:
             raise Problem(503, "not-ready", "Not ready", sentence)
         return Answer(200, b"ready\n", _PLAIN)
+
+    async def status(self, request: BaseRequest) -> Answer:
+        return json_answer(200, self._node.status())

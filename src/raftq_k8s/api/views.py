@@ -6,11 +6,9 @@ from typing import Literal, Protocol, overload
 
 import msgspec
 
-from raftq_k8s.node.leadership import Failover
-from raftq_k8s.node.status import MemberStatus, NodeStatus
-from raftq_k8s.raft.membership import Change
+from raftq_k8s.node.status import NodeStatus
 from raftq_k8s.raft.output import Standing
-from raftq_k8s.raft.types import ClusterId, Index, MemberId, Milliseconds, Term
+from raftq_k8s.raft.types import ClusterId, MemberId, Milliseconds, Term
 from raftq_k8s.state.commands import (
     Agreement,
     Applied,
@@ -29,8 +27,6 @@ from raftq_k8s.state.commands import (
     Transaction,
 )
 from raftq_k8s.state.document import Document
-from raftq_k8s.state.journal import Journal
-from raftq_k8s.state.snapshot import Frozen
 
 
 class Node(Protocol):
@@ -45,26 +41,6 @@ class Node(Protocol):
     def status(self) -> NodeStatus: ...
 
     def standing(self) -> Standing: ...
-
-    @property
-    def journal(self) -> Journal: ...
-
-    @property
-    def paused(self) -> str | None: ...
-
-    def members(self) -> tuple[MemberStatus, ...]: ...
-
-    def history(self) -> tuple[Failover, ...]: ...
-
-    def freeze(self) -> tuple[Frozen, Index]: ...
-
-    async def next_standing(self, seen: Standing) -> Standing: ...
-
-    async def next_applied(self, index: Index) -> Index: ...
-
-    async def change(self, change: Change, timeout_s: float) -> None: ...
-
-    async def transfer(self, target: MemberId | None, timeout_s: float) -> MemberId: ...
 
     @overload
     async def submit(self, command: Operation | PutIf, timeout_s: float) -> Applied | DocumentRefusal: ...
@@ -97,7 +73,8 @@ class Operations(Protocol):
     """What a person may ask of the agent itself. Each raises `OperationRefused`."""
 
     async def drain(self) -> None:
-        """End in good order, as after SIGTERM. Returns as soon as that has begun."""
+        """Hand over what others look for here, as after SIGTERM, and go on answering until the process is ended.
+        Returns as soon as that has begun; it cannot be taken back."""
 
     async def recover(self, old: ClusterId) -> ClusterId:
         """Give up the quorum of the cluster `old`, to which this node belongs, and go on alone as a new cluster, whose

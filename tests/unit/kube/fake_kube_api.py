@@ -85,6 +85,11 @@ class FakeKubeApi:
         metadata["resourceVersion"] = str(self._version)
         self._remember()
 
+    def condemn(self, name: str) -> None:
+        """Delete a pod that takes its time to end."""
+        self.pods[name]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        self.touch(name)
+
     def delete(self, name: str) -> None:
         del self.pods[name]
         self._remember()

@@ -63,6 +63,7 @@ class Member:
         self.node = SimulatedNode()
         self.client = ApiClient(ApiConfig(api.url, "test"), total_s=0.2)
         self.lags = []
+        self.deletions = []
         self.labeller = Labeller(
             self.client,
             self.node,
@@ -71,6 +72,7 @@ class Member:
             uid,
             times=times,
             on_label_lag=self.lags.append,
+            on_deletion=lambda: self.deletions.append(name),
         )
         self.task = None
 
@@ -408,6 +410,15 @@ async def test_a_process_whose_pod_was_created_again_labels_nobody(api, members,
     await member.node.lead(5)
     await api.until(lambda: "passed to another pod" in caplog.text)
     assert not api.patches
+
+
+async def test_it_tells_when_its_own_pod_was_deleted_and_of_no_other(api, members):
+    member = members("raftq-0", uid=api.pods["raftq-0"]["metadata"]["uid"]).start()
+    api.condemn("raftq-1")
+    await api.until(lambda: api.statuses("GET").count(200) >= 4)
+    assert member.deletions == []
+    api.condemn("raftq-0")
+    await api.until(lambda: member.deletions)
 
 
 async def test_the_end_takes_the_label_off_and_keeps_it_off(api, members):
