@@ -64,6 +64,8 @@ class Agent:
                 heartbeat=times.heartbeat,
                 minimum_election_time=times.minimum_election,
                 maximum_election_time=times.maximum_election,
+                max_voters=settings.max_voters,
+                replace_dead_after=None if (dead_s := settings.replace_dead_after_s) is None else dead_s * 1000.0,
                 max_message_bytes=max(65536, settings.body_limit_bytes + _BESIDE_THE_BODY_BYTES),
             ),
             volume=SqliteVolume(Path(settings.data), plan.name, settings.reserve_bytes),

@@ -82,8 +82,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     birth_replicas: Annotated[
         int | None,
         Meta(
-            description="how many members a new cluster is born with, NAME-0 first (as many as peers are named, else 3)"
+            description="how many members a new cluster is born with, NAME-0 first; further ones join it later "
+            "(as many as peers are named, else 3)"
         ),
+    ] = None
+    max_voters: Annotated[
+        int, Meta(ge=1, description="so many members vote at the most; further ones learn, and stand ready")
+    ] = 5
+    replace_dead_after_s: Annotated[
+        Annotated[float, Meta(ge=1, le=1 << 31)] | None,
+        Meta(description="when a voter was silent for so long, a member that only learnt takes its place (never)"),
     ] = None
 
     profile: Annotated[
@@ -181,7 +189,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "This member": ("name", "data", "reserve_bytes"),
     "Listening": ("raft_host", "raft_port", "http_host", "http_port", "advertise_http"),
-    "The other members": ("peers", "service", "namespace", "birth", "birth_replicas"),
+    "The other members": (
+        "peers",
+        "service",
+        "namespace",
+        "birth",
+        "birth_replicas",
+        "max_voters",
+        "replace_dead_after_s",
+    ),
     "Time": ("profile", "heartbeat_ms", "minimum_election_ms", "maximum_election_ms"),
     "Bounds": ("body_limit_bytes",),
     "Security": ("token_file", "auth_reads", "tls_cert", "tls_key", "tls_ca", "peer_secret_file"),
@@ -224,7 +240,7 @@ class Plan(NamedTuple):
 def plan(settings: Settings) -> Plan:
     """Raises `SettingsError` for settings that cannot work together."""
     name = MemberId(settings.name or socket.gethostname())
-    group, ordinal = _divided(name)
+    group, _ = _divided(name)
     peers = _peers(settings.peers)
     if peers and settings.service:
         raise SettingsError("peers and service are both set: the members are named by one of them")
@@ -241,12 +257,14 @@ def plan(settings: Settings) -> Plan:
             raise SettingsError(f"TLS between members needs {' and '.join(missing)} as well")
     if settings.auth_reads == "on" and not settings.token_file:
         raise SettingsError("auth_reads needs token_file as well: the token that reading is to ask for")
-    expected = _expected(settings, group, ordinal, peers)
+    expected = _expected(settings, group, peers)
     warnings = []
     if len(expected) % 2 == 0:
         warnings.append(
             f"{len(expected)} members survive no more failures than {len(expected) - 1}: prefer an odd number"
         )
+    if peers and name not in peers:
+        raise SettingsError(f"peers name {', '.join(sorted(peers))}, and not this member, {name}")
     if peers and peers[name].port != settings.raft_port:
         warnings.append(
             f"peers dial {name} on port {peers[name].port}, but raft_port is {settings.raft_port}: "
@@ -322,18 +340,13 @@ def _is_ipv6(host: str) -> bool:
     return host.isprintable() and " " not in host  # a zone may be called anything
 
 
-def _expected(settings: Settings, group: str, ordinal: int, peers: Mapping[MemberId, Address]) -> tuple[MemberId, ...]:
-    """The members that a new cluster is born with, lowest ordinal first."""
+def _expected(settings: Settings, group: str, peers: Mapping[MemberId, Address]) -> tuple[MemberId, ...]:
+    """The members that a new cluster is born with, lowest ordinal first. Who is none of them joins it."""
     replicas = settings.birth_replicas if settings.birth_replicas is not None else len(peers) or 3
     if not 1 <= replicas <= _MOST_MEMBERS:
         raise SettingsError(f"birth_replicas {replicas}: a cluster has 1 to {_MOST_MEMBERS} members")
     expected = tuple(MemberId(f"{group}-{number}") for number in range(replicas))
-    if ordinal >= replicas:
-        raise SettingsError(
-            f"this member is {group}-{ordinal}, but with birth_replicas {replicas} the members are "
-            f"{expected[0]} … {expected[-1]}: adding a member to a living cluster comes with a later release"
-        )
-    if peers and set(peers) != set(expected):
+    if peers and not (peers.keys() >= set(expected) and all(_divided(peer)[0] == group for peer in peers)):
         raise SettingsError(
             f"peers name {', '.join(sorted(peers))}, but a cluster of {replicas} is {', '.join(expected)}: "
             "name each of them, this one included"

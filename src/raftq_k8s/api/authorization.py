@@ -76,6 +76,9 @@ class Guard:
         if token is None:
             self._open |= {Access.READ, Access.WRITE}
 
+    def asks_token(self, access: Access) -> bool:
+        return self._token is not None and access not in self._open
+
     def check(self, request: BaseRequest, access: Access) -> None:
         """Raises `Problem` for who may not."""
         if access in self._open:

@@ -6,14 +6,16 @@
 import msgspec
 from aiohttp.web import BaseRequest
 
-from raftq_k8s.api.answers import Answer, json_answer
+from raftq_k8s.api.answers import Answer
 from raftq_k8s.api.problems import no_leader
 from raftq_k8s.api.views import Node
+from raftq_k8s.node.status import NodeStatus
 from raftq_k8s.raft.types import MemberId, Milliseconds, Term
 
 
 class Leader(msgspec.Struct, frozen=True):
-    id: MemberId
+    id: MemberId | None
+    """`None` in an event that says that nobody is known to lead."""
     address: str | None
     """Its HTTP face, `host:port`, where it has one and this node knows it."""
     term: Term
@@ -21,6 +23,22 @@ class Leader(msgspec.Struct, frozen=True):
     is_me: bool
     established: bool
     lease_left_ms: Milliseconds
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encoded_leader(status: NodeStatus) -> bytes:
+    return _encode(
+        Leader(
+            id=status.leader,
+            address=status.leader_http or None,
+            term=status.term,
+            is_me=status.leader == status.member,
+            established=status.established,
+            lease_left_ms=status.lease_left_ms,
+        )
+    )
 
 
 class LeaderRoute:
@@ -31,12 +49,4 @@ class LeaderRoute:
         status = self._node.status()
         if status.leader is None:
             raise no_leader()
-        leader = Leader(
-            id=status.leader,
-            address=status.leader_http or None,
-            term=status.term,
-            is_me=status.leader == status.member,
-            established=status.established,
-            lease_left_ms=status.lease_left_ms,
-        )
-        return json_answer(200, leader)
+        return Answer(200, encoded_leader(status))

@@ -1,4 +1,4 @@
-"""Probes of the kubelet, and the status that people and tests read.
+"""Probes of the kubelet.
 
 `/livez`: the loop turns, and nothing else: no restart mends a full disk or a lost quorum. `/startupz`: the volume is
 open; this face is started after that, so that to answer is to say so. `/readyz`: an initialised member, caught up
@@ -8,7 +8,7 @@ that has found no leader for a minute becomes ready, so that a rollout that is t
 
 from aiohttp.web import BaseRequest
 
-from raftq_k8s.api.answers import Answer, json_answer
+from raftq_k8s.api.answers import Answer
 from raftq_k8s.api.problems import Problem
 from raftq_k8s.api.views import Node
 from raftq_k8s.node.status import NodeStatus
@@ -51,6 +51,3 @@ class Probes:
         if sentence is not None:
             raise Problem(503, "not-ready", "Not ready", sentence)
         return Answer(200, b"ready\n", _PLAIN)
-
-    async def status(self, request: BaseRequest) -> Answer:
-        return json_answer(200, self._node.status())

@@ -11,15 +11,18 @@ from collections.abc import Iterator
 
 from aiohttp.web import BaseRequest
 
-from raftq_k8s.api.answers import Response
+from raftq_k8s.api.answers import Answer, Response, json_answer
 from raftq_k8s.api.application import ApplicationRoutes
 from raftq_k8s.api.authorization import Guard
 from raftq_k8s.api.bodies import Bodies
 from raftq_k8s.api.connections import Connections
 from raftq_k8s.api.data import Data
+from raftq_k8s.api.events import Events
 from raftq_k8s.api.leader import LeaderRoute
+from raftq_k8s.api.members import Members
 from raftq_k8s.api.metrics import Metrics
 from raftq_k8s.api.operations import OperationRoutes
+from raftq_k8s.api.pause import PauseRoutes
 from raftq_k8s.api.probes import Probes
 from raftq_k8s.api.problems import (
     NODE_ERRORS,
@@ -31,7 +34,10 @@ from raftq_k8s.api.problems import (
 from raftq_k8s.api.reads import Reads
 from raftq_k8s.api.routing import Access, ArgumentRoute, Route, RouteTable
 from raftq_k8s.api.sessions import Sessions
+from raftq_k8s.api.snapshots import Snapshots
+from raftq_k8s.api.status import Status
 from raftq_k8s.api.transactions import Transactions
+from raftq_k8s.api.transfer import Transfer
 from raftq_k8s.api.views import ApplicationView, FrameView, LabelView, LoopView, Node, Operations
 from raftq_k8s.api.writes import Writes
 
@@ -68,10 +74,13 @@ class HttpFace:
         self._guard = guard or Guard()
         self._metrics = Metrics(node, version, label, frames, loop)
         self._connections = Connections(self._answer, connection_limit, idle_timeout_s)
+        self._events = Events(node, connection_limit // 2)
+        self._version = version
         self._server: asyncio.Server | None = None
         self._leaving = False
 
-        probes, leader = Probes(node), LeaderRoute(node)
+        probes, leader, status = Probes(node), LeaderRoute(node), Status(node, version, label)
+        members, pause = Members(node, timeout_s), PauseRoutes(node, timeout_s)
         self._probes = probes
         bodies, writes = Bodies(body_limit_bytes), Writes(node, timeout_s)
         data = Data(node, bodies, Reads(node, timeout_s), writes)
@@ -84,7 +93,12 @@ class HttpFace:
                 Route("GET", "/metrics", Access.PROBE, self._metrics.get),
                 Route("GET", "/leader", Access.READ, leader.get),
                 Route("GET", "/v1/leader", Access.READ, leader.get),
-                Route("GET", "/v1/status", Access.READ, probes.status),
+                Route("GET", "/v1/leader/events", Access.READ, self._events.leaders),
+                Route("GET", "/v1/events", Access.READ, self._events.changes),
+                Route("GET", "/v1/status", Access.READ, status.get),
+                Route("GET", "/v1/history", Access.READ, status.history),
+                Route("GET", "/v1/snapshot", Access.READ, Snapshots(node).get),
+                Route("GET", "/v1/openapi.json", Access.READ, self._describe),
                 Route("GET", "/v1/data", Access.READ, data.get_whole),
                 Route("PUT", "/v1/data", Access.WRITE, data.put_whole),
                 Route("PATCH", "/v1/data", Access.WRITE, data.patch_whole),
@@ -94,6 +108,13 @@ class HttpFace:
                 Route("POST", "/v1/transactions", Access.WRITE, transactions.post),
                 Route("POST", "/v1/sessions", Access.WRITE, sessions.open),
                 ArgumentRoute("DELETE", "/v1/sessions/{session}", Access.WRITE, sessions.close),
+                Route("GET", "/v1/members", Access.READ, members.list),
+                ArgumentRoute("DELETE", "/v1/members/{name}", Access.ADMINISTER, members.remove),
+                ArgumentRoute("POST", "/v1/members/{name}/promote", Access.ADMINISTER, members.promote),
+                Route("POST", "/v1/transfer", Access.ADMINISTER, Transfer(node, timeout_s).post),
+                Route("GET", "/v1/pause", Access.READ, pause.get),
+                Route("POST", "/v1/pause", Access.ADMINISTER, pause.begin),
+                Route("DELETE", "/v1/pause", Access.ADMINISTER, pause.end),
                 *(() if operations is None else _operations(operations)),
                 *(() if application is None else _application(application)),
             ]
@@ -122,6 +143,7 @@ class HttpFace:
         if self._server is None:
             return
         self._server.close()
+        self._events.close()
         self._connections.pre_shutdown()
         await self._connections.shutdown(_CLOSING_GRACE_S)
         await self._server.wait_closed()
@@ -130,6 +152,12 @@ class HttpFace:
     def observe_label_lag(self, seconds: float) -> None:
         """A leader's label was written so long after its election."""
         self._metrics.observe_label_lag(seconds)
+
+    async def _describe(self, request: BaseRequest) -> Answer:
+        from raftq_k8s.api import openapi  # of use to few, and large
+
+        told = openapi.document(self.table.routes, version=self._version, asks_token=self._guard.asks_token)
+        return json_answer(200, told)
 
     async def _answer(self, request: BaseRequest) -> Response:
         response = await self._answered(request)

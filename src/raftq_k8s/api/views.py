@@ -6,9 +6,11 @@ from typing import Literal, Protocol, overload
 
 import msgspec
 
-from raftq_k8s.node.status import NodeStatus
+from raftq_k8s.node.leadership import Failover
+from raftq_k8s.node.status import MemberStatus, NodeStatus
+from raftq_k8s.raft.membership import Change
 from raftq_k8s.raft.output import Standing
-from raftq_k8s.raft.types import ClusterId, MemberId, Milliseconds, Term
+from raftq_k8s.raft.types import ClusterId, Index, MemberId, Milliseconds, Term
 from raftq_k8s.state.commands import (
     Agreement,
     Applied,
@@ -27,6 +29,8 @@ from raftq_k8s.state.commands import (
     Transaction,
 )
 from raftq_k8s.state.document import Document
+from raftq_k8s.state.journal import Journal
+from raftq_k8s.state.snapshot import Frozen
 
 
 class Node(Protocol):
@@ -41,6 +45,26 @@ class Node(Protocol):
     def status(self) -> NodeStatus: ...
 
     def standing(self) -> Standing: ...
+
+    @property
+    def journal(self) -> Journal: ...
+
+    @property
+    def paused(self) -> str | None: ...
+
+    def members(self) -> tuple[MemberStatus, ...]: ...
+
+    def history(self) -> tuple[Failover, ...]: ...
+
+    def freeze(self) -> tuple[Frozen, Index]: ...
+
+    async def next_standing(self, seen: Standing) -> Standing: ...
+
+    async def next_applied(self, index: Index) -> Index: ...
+
+    async def change(self, change: Change, timeout_s: float) -> None: ...
+
+    async def transfer(self, target: MemberId | None, timeout_s: float) -> MemberId: ...
 
     @overload
     async def submit(self, command: Operation | PutIf, timeout_s: float) -> Applied | DocumentRefusal: ...

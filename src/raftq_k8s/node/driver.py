@@ -354,6 +354,7 @@ class Driver:
     def _has_applied(self, consensus: Consensus, index: Index, term: Term) -> None:
         self.applied_index, self._applied_term = index, term
         consensus.applied(index)
+        consensus.set_paused(self._state.paused is not None)
         self._session_time.applied(index)
         self._reads.applied(index)
         self._leadership.applied(index, term)

@@ -4,6 +4,7 @@ import msgspec
 
 from raftq_k8s.node.persist_agent import PersistAgent
 from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds
+from raftq_k8s.raft.quorum import FOREVER
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import Milliseconds
 
@@ -28,6 +29,10 @@ class RaftqOptions(msgspec.Struct, frozen=True):
     bootstrap: bool = False
     """Found the cluster, of this node and of those acknowledged before `serviceStarted`. On exactly one node; ignored
     where the volume holds a cluster already."""
+    max_voters: int = 5
+    """Further members learn, and stand ready. The same on every node, for whoever leads goes by its own."""
+    replace_dead_after: Milliseconds | None = None
+    """When a voter was silent for so long, a member that only learnt takes its place; `None`: never."""
     max_message_bytes: int = 65536
     """The longest message, encoded. A command that does not fit one is refused as `TooLarge`."""
 
@@ -45,13 +50,7 @@ class Sizing(msgspec.Struct, frozen=True):
 
 def for_stream(options: RaftqOptions) -> Sizing:
     """For a transport of binary frames that keeps their order: many appends under way, commands as they are."""
-    settings = Settings(
-        heartbeat=options.heartbeat,
-        minimum_election=options.minimum_election_time,
-        maximum_election=options.maximum_election_time,
-        kept_entries=_kept_entries(options),
-    )
-    return Sizing(settings, options.max_message_bytes - _ENVELOPE_BYTES)
+    return Sizing(_settings(options), options.max_message_bytes - _ENVELOPE_BYTES)
 
 
 def for_bus(options: RaftqOptions) -> Sizing:
@@ -59,14 +58,8 @@ def for_bus(options: RaftqOptions) -> Sizing:
     thirds. Of an append of many small commands the JSON around each is most, hence a quarter for those. A piece of a
     snapshot brings along who belonged to the cluster, hence half."""
     room = options.max_message_bytes - _ENVELOPE_BYTES
-    settings = Settings(
-        heartbeat=options.heartbeat,
-        minimum_election=options.minimum_election_time,
-        maximum_election=options.maximum_election_time,
-        max_append_bytes=room // 4,
-        max_inflight=1,
-        max_chunk_bytes=room // 2,
-        kept_entries=_kept_entries(options),
+    settings = msgspec.structs.replace(
+        _settings(options), max_append_bytes=room // 4, max_inflight=1, max_chunk_bytes=room // 2
     )
     return Sizing(settings, room // 4 * 3)
 
@@ -75,5 +68,12 @@ def snapshot_bounds(options: RaftqOptions) -> SnapshotBounds:
     return BOUNDS if options.persist_agent is None else _PERSISTED_LOG
 
 
-def _kept_entries(options: RaftqOptions) -> int:
-    return Settings().kept_entries if options.persist_agent is None else _PERSISTED_BEHIND_A_SNAPSHOT
+def _settings(options: RaftqOptions) -> Settings:
+    return Settings(
+        heartbeat=options.heartbeat,
+        minimum_election=options.minimum_election_time,
+        maximum_election=options.maximum_election_time,
+        kept_entries=Settings().kept_entries if options.persist_agent is None else _PERSISTED_BEHIND_A_SNAPSHOT,
+        max_voters=options.max_voters,
+        replace_dead_after=FOREVER if options.replace_dead_after is None else options.replace_dead_after,
+    )

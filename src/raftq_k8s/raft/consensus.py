@@ -331,6 +331,10 @@ class Consensus:
         self._look_at_the_time(now)
         self._core.eligible = eligible
 
+    def set_paused(self, paused: bool) -> None:
+        """Whether the leader leaves the members as they are, until a person asks for a change."""
+        self._core.paused = paused
+
     def recognises(self, sender: Identity) -> bool:
         """Whether messages of that process of a peer are to be heard: it said hello, and no younger one did since."""
         accepted = self._core.accepted.get(sender.member)

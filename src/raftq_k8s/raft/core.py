@@ -99,6 +99,7 @@ class Core:
         "log",
         "me",
         "own_votes",
+        "paused",
         "peers",
         "piece",
         "promised_window",
@@ -148,6 +149,8 @@ class Core:
 
         self.role: Role = Follower(None)
         self.eligible = True
+        self.paused = False
+        """Nothing is to be changed about the members that no person asks for."""
         self.fenced: Refusal | None = None
         """Why this process takes no part any more, for good."""
         self.refuse_until: Instant = NEVER

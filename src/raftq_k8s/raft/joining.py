@@ -8,7 +8,12 @@ the former has been silent for long, for whoever is heard is not lost.
 
 A learner that has caught up is made a voter as long as there are not enough of them (dissertation §4.2.1): of several
 the one that has kept up longest. Who wants to leave says so until it is removed; the leader removes one at a time, and
-none without whom the rest would stand still (`changes`).
+none without whom the rest would stand still (`changes`). A voter that is dead is left one, for it may come back; only
+where the settings say after how long it will not, a learner that is ready takes its place: both at once, by a joint
+configuration, so that the cluster tolerates no failure less on the way.
+
+All of that rests while the cluster is paused. Whether it is, the state says that the log drives: so a new leader leaves
+the members alone until it has applied what was agreed on before its election.
 """
 
 from raftq_k8s.raft import changes
@@ -24,6 +29,7 @@ from raftq_k8s.raft.membership import (
     RaiseVersion,
     Remove,
     Replace,
+    ReplaceVoters,
 )
 from raftq_k8s.raft.messages import JoinRequest, JoinResponse, LeaveRequest
 from raftq_k8s.raft.quorum import FOREVER, NEVER
@@ -131,6 +137,8 @@ def _take_in(core: Core, leader: Leader, applicant: Member, now: Instant) -> str
     """Begin to make it a member; returns how that stands."""
     if not core.configuration.names(applicant):
         former = core.configuration.incarnations.get(applicant.name)
+        if former is not None and core.paused:
+            return f"the cluster is paused, and {applicant.name} (incarnation {former}) is not replaced"
         if former is not None and now < leader.catch_up[applicant.name].heard_at + core.settings.silent_for:
             return f"{applicant.name} (incarnation {former}) was heard within {core.settings.silent_for:g} ms"
         refusal = _try(core, leader, AddLearner(applicant) if former is None else Replace(applicant), now)
@@ -163,6 +171,8 @@ def look_after_members(core: Core, now: Instant) -> None:
     leader = core.role
     if not isinstance(leader, Leader) or changes.not_now(core, leader) is not None:
         return
+    if core.paused or core.applied < leader.first_index:
+        return
     for change in _due(core, leader, now):
         if _try(core, leader, change, now) is None:
             return
@@ -170,14 +180,33 @@ def look_after_members(core: Core, now: Instant) -> None:
 
 def _due(core: Core, leader: Leader, now: Instant) -> list[Change]:
     due: list[Change] = [Remove(member) for member in core.departing if core.configuration.names(member)]
+    ready = _ready(core, leader, now)
     if len(core.configuration.voters) < core.settings.max_voters:
-        ready = [name for name in core.configuration.learners if changes.has_caught_up(core, leader, name, now)]
-        staying = [name for name in ready if core.member(name) not in core.departing]
-        due += [Promote(core.member(name)) for name in sorted(staying, key=lambda name: leader.catch_up[name].since)]
+        due += [Promote(member) for member in ready]
+    due += [_in_place_of(core, dead, ready[0]) for dead in _dead(core, leader, now) if ready]
     version = _understood_by_all(core)
     if version > core.configuration.membership.version:
         due.append(RaiseVersion(version))
     return due
+
+
+def _ready(core: Core, leader: Leader, now: Instant) -> list[Member]:
+    """Learners that could vote and mean to stay; first the one that has kept up longest."""
+    ready = [name for name in core.configuration.learners if changes.has_caught_up(core, leader, name, now)]
+    ready.sort(key=lambda name: (leader.catch_up[name].since, name))
+    return [member for member in map(core.member, ready) if member not in core.departing]
+
+
+def _dead(core: Core, leader: Leader, now: Instant) -> list[Member]:
+    """Voters that this leader has not heard for too long; first the one that was heard last the longest ago."""
+    heard_at = {name: leader.catch_up[name].heard_at for name in core.configuration.voters if name != core.me}
+    dead = [name for name, heard in heard_at.items() if now >= heard + core.settings.replace_dead_after]
+    return [core.member(name) for name in sorted(dead, key=lambda name: (heard_at[name], name))]
+
+
+def _in_place_of(core: Core, gone: Member, successor: Member) -> ReplaceVoters:
+    staying = [voter for voter in core.configuration.membership.voters if voter != gone]
+    return ReplaceVoters((*staying, successor))
 
 
 def _understood_by_all(core: Core) -> int:

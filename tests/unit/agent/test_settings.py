@@ -29,6 +29,12 @@ def test_peers_say_how_many_members_there_are():
     assert planned.peers["raftq-2"] == Address("fd00::3", 7401)
 
 
+def test_a_member_beyond_those_of_the_birth_founds_nothing_and_joins():
+    for planned in (plan(in_a_pod(name="raftq-5")), plan(Settings(name="raftq-2", peers=PEERS, birth_replicas=2))):
+        assert planned.name not in planned.birth.expected
+        assert planned.birth.founder == "raftq-0"
+
+
 @pytest.mark.parametrize("profile", ["fast", "steady"])
 def test_a_profile_gives_the_times(profile):
     assert plan(in_a_pod(profile=profile)).times == PROFILES[profile]
@@ -82,7 +88,8 @@ def test_a_raft_port_that_peers_do_not_dial_is_warned_of():
         (in_a_pod(data=""), "data is empty"),
         (in_a_pod(tls_cert="a"), "needs tls_key and tls_ca as well"),
         (in_a_pod(tls_ca="a", tls_key="b"), "needs tls_cert as well"),
-        (in_a_pod(name="raftq-3"), "the members are raftq-0 … raftq-2"),
+        (Settings(name="raftq-7", peers=PEERS), "and not this member, raftq-7"),
+        (Settings(name="raftq-0", peers=PEERS + ",other-3=h:1", birth_replicas=3), "a cluster of 3 is raftq-0"),
         (in_a_pod(namespace=""), "service needs namespace"),
         (in_a_pod(service=""), "nobody to form a cluster with"),
         (in_a_pod(service="a.b"), "service 'a.b' is no name of a Service"),

@@ -7,13 +7,17 @@ import msgspec
 
 from raftq_k8s.api.views import ApplicationReport, ApplicationState, OperationRefused
 from raftq_k8s.node.distribution import Distribution
-from raftq_k8s.node.status import NodeStatus, RaftRole
+from raftq_k8s.node.leadership import Failover
+from raftq_k8s.node.status import MemberStatus, NodeStatus, RaftRole
+from raftq_k8s.raft.membership import Change
 from raftq_k8s.raft.output import Standing
-from raftq_k8s.raft.types import ClusterId, Index, MemberId, Term
+from raftq_k8s.raft.types import ClusterId, Incarnation, Index, MemberId, Term
 from raftq_k8s.state import commands
 from raftq_k8s.state.commands import Command
 from raftq_k8s.state.document import Document
+from raftq_k8s.state.journal import Journal
 from raftq_k8s.state.machine import StateMachine
+from raftq_k8s.state.snapshot import Frozen
 
 ME = MemberId("raftq-0")
 OTHER = MemberId("raftq-1")
@@ -26,6 +30,8 @@ class NodeOfOne:
         self.refusal: Exception | None = None
         self.submitted: list[Command] = []
         self.reads: list[str] = []
+        self.changes: list[Change] = []
+        self._waiting: list[asyncio.Future[None]] = []
         self.now = NodeStatus(
             member=ME,
             cluster=ClusterId("raftq-7f3c"),
@@ -55,6 +61,7 @@ class NodeOfOne:
 
     def is_now(self, **changes: object) -> None:
         self.now = msgspec.structs.replace(self.now, **changes)
+        self.wake()
 
     def status(self) -> NodeStatus:
         return self.now
@@ -67,12 +74,70 @@ class NodeOfOne:
     def document(self) -> Document:
         return self._state.document
 
+    @property
+    def journal(self) -> Journal:
+        return self._state.journal
+
+    @property
+    def paused(self) -> str | None:
+        return self._state.paused
+
+    def freeze(self) -> tuple[Frozen, Index]:
+        return self._state.freeze(), self.document.applied_index
+
+    def members(self) -> tuple[MemberStatus, ...]:
+        return (
+            _member(ME, "voter", connected=True),
+            _member(OTHER, "voter", connected=True, match_index=Index(11), lag=2, rtt_ms=0.4, heard_ms=21.0),
+            _member(MemberId("raftq-2"), "learner", connected=False, match_index=Index(0), lag=13, heard_ms=9000.0),
+        )
+
+    def history(self) -> tuple[Failover, ...]:
+        return (Failover(1_700_000_000.5, OTHER, ME, Term(7), "connection-lost", 290.0),)
+
+    async def change(self, change: Change, timeout_s: float) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.changes.append(change)
+
+    async def transfer(self, target: MemberId | None, timeout_s: float) -> MemberId:
+        if self.refusal is not None:
+            raise self.refusal
+        self.is_now(role=RaftRole.FOLLOWER, leader=target or OTHER, term=Term(8), established=False)
+        return target or OTHER
+
+    async def next_standing(self, seen: Standing) -> Standing:
+        while self.standing() == seen:
+            await self._something()
+        return self.standing()
+
+    async def next_applied(self, index: Index) -> Index:
+        while self.document.applied_index <= index:
+            await self._something()
+        return self.document.applied_index
+
+    async def _something(self) -> None:
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        await waiting
+
+    def wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def apply(self, command: Command) -> Any:
+        result = self._state.apply(Index(self.document.applied_index + 1), commands.encode(command))
+        self.wake()
+        return result
+
     async def submit(self, command: Command, timeout_s: float) -> Any:
         self.submitted.append(command)
         await asyncio.sleep(0)
         if self.refusal is not None:
             raise self.refusal
-        return self._state.apply(Index(self.document.applied_index + 1), commands.encode(command))
+        return self.apply(command)
 
     async def read(self, timeout_s: float) -> None:
         await self._read("linearizable")
@@ -85,6 +150,11 @@ class NodeOfOne:
         self.reads.append(consistency)
         if self.refusal is not None:
             raise self.refusal
+
+
+def _member(name: MemberId, kind: str, **known: Any) -> MemberStatus:
+    told = dict.fromkeys(("match_index", "lag", "rtt_ms", "heard_ms"), None) | known
+    return MemberStatus(name=name, incarnation=Incarnation(f"of-{name}"), kind=kind, http_address=None, **told)
 
 
 class LabelOfOne:

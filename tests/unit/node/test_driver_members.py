@@ -13,7 +13,7 @@ from raftq_k8s.raft.messages import JoinResponse
 from raftq_k8s.raft.output import Refused
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import BootId, Generation, Incarnation, MemberId, Term
-from raftq_k8s.state.commands import Put, encode
+from raftq_k8s.state.commands import Pause, Put, Resume, encode
 
 ABC = ("a", "b", "c")
 RED = encode(Put("colour", b'"red"'))
@@ -122,6 +122,26 @@ def test_60_a_member_that_departs_is_removed_turned_away_and_says_so() -> None:
     cluster.submit(leader, RED)
     cluster.advance(100)
     assert cluster[stays].document.get("colour") is not None
+
+
+def test_while_the_cluster_is_paused_the_leader_leaves_the_members_alone() -> None:
+    cluster = DriverCluster(*ABC)
+    leader = cluster.elect()
+    gone = cluster.others(leader)[0]
+    cluster.submit(leader, encode(Pause("disks")))
+    cluster.advance(100)
+    cluster[leader].driver.depart(MemberId(gone), cluster.now)
+    cluster.advance(1000)
+    assert gone in voters(cluster[leader], cluster.now)
+    heir = cluster.others(leader)[1]
+    cluster[leader].driver.transfer(Token(0), MemberId(heir), 1e9, cluster.now)
+    cluster.advance(500)
+    cluster[heir].driver.depart(MemberId(gone), cluster.now)
+    cluster.advance(1000)
+    assert gone in voters(cluster[heir], cluster.now), "a new leader knows it from the log"
+    cluster.submit(heir, encode(Resume()))
+    cluster.advance(500)
+    assert gone not in voters(cluster[heir], cluster.now)
 
 
 def test_59_a_fenced_leader_leads_no_longer_and_its_callers_hear_of_it() -> None:

@@ -12,14 +12,16 @@ from raftq_k8s.raft.membership import (
     Identity,
     Member,
     Membership,
+    Promote,
     Remove,
     Replace,
     ReplaceVoters,
     changed,
 )
 from raftq_k8s.raft.messages import JoinRequest, JoinResponse, LeaveRequest
+from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.settings import Settings
-from raftq_k8s.raft.types import NO_TERM, BootId, ClusterId, Generation, Incarnation, MemberId, Term
+from raftq_k8s.raft.types import NO_TERM, BootId, ClusterId, Generation, Incarnation, Index, MemberId, Term
 
 A, B, C, D = (MemberId(name) for name in "abcd")
 
@@ -181,6 +183,115 @@ def test_there_are_not_more_voters_than_wanted() -> None:
     cluster.advance(500)
     assert cluster["a"].voters == (A, B, "e")
     assert cluster["a"].learners == (D,)
+
+
+def with_a_learner_and_a_dead_voter(**settings: float) -> Cluster:
+    """c has just died; d has caught up, and there are as many voters as wanted."""
+    cluster = Cluster("a", "b", "c", settings=Settings(max_voters=3, **settings))  # type: ignore[arg-type]
+    cluster.elect("a")
+    cluster.change("a", AddLearner(cluster.add("d").member))
+    cluster.advance(2000)
+    cluster.nodes["c"].crash()
+    return cluster
+
+
+def test_a_voter_that_is_dead_for_long_enough_is_replaced_by_a_learner() -> None:
+    cluster = with_a_learner_and_a_dead_voter(replace_dead_after=5000.0)
+    cluster.advance(4900)
+    assert cluster["a"].voters == (A, B, C)
+    cluster.advance(400)
+    assert cluster["a"].voters == cluster["d"].voters == (A, B, D)
+    assert not cluster["a"].changing
+    assert cluster["a"].membership.tombstones == (cluster.nodes["c"].member,)
+    cluster.advance(10_000)
+    assert cluster["a"].voters == (A, B, D)
+
+
+def test_a_dead_voter_stays_one_by_default() -> None:
+    cluster = with_a_learner_and_a_dead_voter()
+    cluster.advance(60_000)
+    assert cluster["a"].voters == (A, B, C)
+
+
+def test_a_dead_voter_without_a_successor_stays_one() -> None:
+    """Fewer voters would tolerate fewer failures when it comes back."""
+    cluster = with_a_learner_and_a_dead_voter(replace_dead_after=5000.0)
+    cluster.cut |= {("a", "d"), ("d", "a")}
+    cluster.advance(10_000)
+    assert cluster["a"].voters == (A, B, C)
+    cluster.heal()
+    cluster.advance(1000)
+    assert cluster["a"].voters == (A, B, D)
+
+
+def test_of_two_dead_voters_the_one_that_is_dead_longer_is_replaced_first() -> None:
+    cluster = Cluster(*"abcde", settings=Settings(replace_dead_after=5000.0))
+    cluster.elect("a")
+    cluster.change("a", AddLearner(cluster.add("f").member))
+    cluster.advance(2000)
+    cluster.nodes["e"].crash()
+    cluster.advance(1000)
+    cluster.nodes["b"].crash()
+    cluster.advance(10_000)
+    assert cluster["a"].voters == (A, B, C, D, "f")
+
+
+def test_it_is_dead_only_as_long_as_its_leader_has_listened() -> None:
+    cluster = with_a_learner_and_a_dead_voter(replace_dead_after=5000.0)
+    cluster.advance(4000)
+    cluster["a"].transfer(B, cluster.now)
+    cluster.advance(4000)
+    assert cluster.leader() == B
+    assert cluster["b"].voters == (A, B, C)
+    cluster.advance(1500)
+    assert cluster["b"].voters == (A, B, D)
+
+
+# -------------------------------------------------------------------------------------------------------------- paused
+
+
+def paused(cluster: Cluster, whether: bool) -> Cluster:
+    for node in cluster.live:
+        node.core.set_paused(whether)
+    return cluster
+
+
+def test_while_paused_nobody_is_promoted_removed_or_replaced() -> None:
+    cluster = paused(with_a_learner_and_a_dead_voter(replace_dead_after=1000.0), True)
+    cluster["a"].depart(B, cluster.now)
+    cluster.nodes["c"].wipe()
+    cluster.nodes["c"].start()
+    cluster.advance(11_000)
+    assert ask(cluster, "c", "a").reason == "the cluster is paused, and c (incarnation i-c) is not replaced"
+    assert (cluster["a"].voters, cluster["a"].learners) == ((A, B, C), (D,))
+    paused(cluster, False)
+    cluster.advance(1000)
+    assert cluster["a"].voters == (A, D), "b has left, and a learner took the place of c"
+
+
+def test_while_paused_a_newcomer_learns_and_a_person_decides() -> None:
+    cluster = paused(led_by_a(), True)
+    cluster.add("d")
+    assert ask(cluster, "d", "a").reason == "d is being added"
+    cluster.advance(1000)
+    assert cluster["a"].voters == (A, B, C)
+    cluster.change("a", Promote(cluster.nodes["d"].member))
+    cluster.advance(100)
+    assert cluster["a"].voters == (A, B, C, D)
+
+
+def test_a_leader_that_has_not_applied_the_log_before_its_election_leaves_the_members_alone() -> None:
+    """It cannot know whether the cluster is paused."""
+    cluster = led_by_a()
+    cluster.change("a", AddLearner(cluster.add("d").member))
+    first = cluster["a"]._core.role
+    assert isinstance(first, Leader)
+    cluster["a"]._core.applied = Index(first.first_index - 1)
+    cluster["a"].depart(C, cluster.now)
+    assert cluster["a"].voters == (A, B, C)
+    cluster["a"].applied(first.first_index)
+    cluster.advance(500)
+    assert cluster["a"].voters == (A, B, D)
 
 
 # ------------------------------------------------------------------------------------------------------------- leaving

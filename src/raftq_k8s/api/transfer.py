@@ -1,0 +1,39 @@
+"""The leadership handed over on purpose: `POST /v1/transfer`, to a named voter or to the one that suits best.
+
+It is the leader's to do; others send the client there. Writes that come meanwhile wait, and are done by the successor.
+"""
+
+import msgspec
+from aiohttp.web import BaseRequest
+
+from raftq_k8s.api.answers import Answer, json_answer
+from raftq_k8s.api.json_bodies import JsonBodies
+from raftq_k8s.api.problems import RETRY_AFTER, Problem
+from raftq_k8s.api.redirects import led_elsewhere
+from raftq_k8s.api.views import Node
+from raftq_k8s.node.errors import TransferFailed
+from raftq_k8s.raft.consensus import TransferRefused
+from raftq_k8s.raft.types import MemberId
+
+
+class TransferAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    to: MemberId | None = None
+
+
+class Transfer:
+    def __init__(self, node: Node, timeout_s: float) -> None:
+        self._node = node
+        self._timeout_s = timeout_s
+        self._bodies = JsonBodies(TransferAsked)
+
+    async def post(self, request: BaseRequest) -> Answer:
+        return led_elsewhere(self._node, request) or await self._transferred(await self._bodies.read(request))
+
+    async def _transferred(self, asked: TransferAsked) -> Answer:
+        try:
+            leader = await self._node.transfer(asked.to, self._timeout_s)
+        except TransferRefused as error:
+            raise Problem(409, "transfer-refused", "Transfer refused", f"{error}; nothing was done") from None
+        except TransferFailed as error:
+            raise Problem(503, "transfer-failed", "Transfer failed", str(error), headers=RETRY_AFTER) from None
+        return json_answer(200, {"leader": leader, "term": self._node.standing().term})
