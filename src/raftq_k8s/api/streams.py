@@ -23,7 +23,7 @@ from raftq_k8s.api.connections import when_gone
 
 EVENT_STREAM = b"text/event-stream"
 KEEP_ALIVE_S = 15.0
-SLICE = 32
+SLICE = 8
 """So many are told before the loop turns."""
 
 WAITING_BYTES = 32 << 20
