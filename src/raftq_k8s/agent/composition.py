@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raftq_k8s.agent.departure import Departure, Patience
 from raftq_k8s.agent.label import LabelledNode
@@ -40,6 +40,9 @@ from raftq_k8s.transport.files import Unusable
 from raftq_k8s.transport.secret import Secret
 from raftq_k8s.transport.tls import Tls, TlsFiles
 from raftq_k8s.transport.websocket import WebsocketTransport
+
+if TYPE_CHECKING:
+    from raftq_k8s.agent.application.keeper import Keeper
 
 _BESIDE_THE_BODY_BYTES = 16384
 """What a message holds beside the body of a put: the key, and what the protocol says around it."""
@@ -75,6 +78,7 @@ class Agent:
             trace=Path(settings.trace) if settings.trace else None,
         )
         self._raftq.subscribe(RaftEvent.LOG, lambda message: _told.info(message["message"]))
+        self._application = _application(plan, self._raftq)
         self._api = _api(plan)
         self._labeller = self._keeper(self._api) if self._api else None
         self._stalls = StallDetector(times.minimum_election)
@@ -87,6 +91,7 @@ class Agent:
             body_limit_bytes=settings.body_limit_bytes,
             label=self._labeller,
             frames=self._transport,
+            application=self._application,
             loop=self._stalls,
             operations=AgentOperations(lambda reason: self._departure.begin(reason)),
         )
@@ -94,6 +99,7 @@ class Agent:
             self._raftq,
             _patience(plan, in_pod=self._api is not None),
             turn_clients_away=self._face.turn_away,
+            stop_application=self._stop_application,
             release=self._release_label,
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -103,6 +109,8 @@ class Agent:
         written."""
         if self._labeller is not None:
             await self._labeller.clear_own_label()
+        if self._application is not None:
+            await self._application.stop_former_life()
         try:
             await self._raftq.dispatch(
                 RaftEvent.SERVICE_STARTED, {"node": {"id": self._plan.name, "time": round(time.time() * 1000)}}
@@ -117,6 +125,10 @@ class Agent:
         self._tasks.append(asyncio.create_task(self._discovery().run(), name="discovery"))
         if self._labeller is not None:
             self._tasks.append(asyncio.create_task(_restarted("label", self._labeller.run), name="label"))
+        if self._application is not None:
+            self._tasks.append(
+                asyncio.create_task(_restarted("application", self._application.run), name="application")
+            )
         gc.collect()
         gc.freeze()  # what lives from here on is looked through by no later collection
 
@@ -146,12 +158,16 @@ class Agent:
         if self._api is not None:
             await self._api.close()
 
+    async def _stop_application(self) -> None:
+        if self._application is not None:
+            await self._application.end()
+
     def _keeper(self, api: ApiClient) -> Labeller:
         settings = self._plan.settings
         selector = settings.pod_selector or f"app.kubernetes.io/instance={self._plan.group}"
         return Labeller(
             api,
-            LabelledNode(self._raftq),
+            LabelledNode(self._raftq, self._application),
             Workload(self._plan.group, selector, settings.label_key),
             self._plan.name,
             Uid(settings.pod_uid) if settings.pod_uid else None,
@@ -225,6 +241,20 @@ def _source(plan: Plan) -> Source:
         domain=local_cluster_domain(),
         port=plan.settings.raft_port,
     )
+
+
+def _application(plan: Plan, raftq: Raftq) -> "Keeper | None":
+    settings = plan.settings
+    hooks = (settings.application_exec, settings.application_webhook, settings.application_file)
+    watched = settings.application_watchdog is not None
+    told = any(hooks) or watched or settings.application_signal == "put"
+    if settings.application_mode == "off" and watched:
+        raise SettingsError("application_mode off: then raftq run would never run COMMAND")
+    if settings.application_mode == "off" or (settings.application_mode == "auto" and not told):
+        return None
+    from raftq_k8s.agent.application.beside import make_keeper  # most agents have nothing beside them
+
+    return make_keeper(plan, raftq)
 
 
 def _api(plan: Plan) -> ApiClient | None:

@@ -4,8 +4,10 @@ In this order, each for a bounded time:
 
  1. It will not be elected any more, and tells HTTP clients to come back on another connection.
  2. It waits while its end would leave no quorum of connected voters: somebody else is just coming back.
- 3. If it leads, another voter leads instead, and only then is its own label taken off.
- 4. It goes on forwarding for a while: routes still lead here, for whoever keeps them is told, and then needs its time.
+ 3. An application beside it stops, and the log is told so: then nobody who leads next has to wait for it.
+ 4. If it leads, another voter leads instead, and only then is its own label taken off (that of an application, which
+    serves nobody any more, went with it).
+ 5. It goes on forwarding for a while: routes still lead here, for whoever keeps them is told, and then needs its time.
 
 What follows, closing, is the caller's. Whatever asks first (a signal, `POST /v1/drain`, the pod's deletion) begins it;
 whoever asks later waits for the same. It cannot be taken back: the next process of this member begins anew.
@@ -56,13 +58,15 @@ class Departure:
         patience: Patience,
         *,
         turn_clients_away: Callable[[], None],
+        stop_application: Callable[[], Awaitable[None]],
         release: Callable[[], Awaitable[None]],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`release` takes the label off, and bounds itself."""
+        """`stop_application` and `release`, which takes the label off, bound themselves."""
         self._node = node
         self._patience = patience
         self._turn_clients_away = turn_clients_away
+        self._stop_application = stop_application
         self._release = release
         self._sleep = sleep
         self._work: asyncio.Task[None] | None = None
@@ -87,6 +91,7 @@ class Departure:
     async def _leave(self) -> None:
         self._turn_clients_away()
         await self._wait_for_a_quorum_without()
+        await self._stop_application()
         await self._hand_over()
         await self._release()
         await self._sleep(self._patience.settle)

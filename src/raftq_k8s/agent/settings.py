@@ -24,10 +24,12 @@ class SettingsError(Exception):
 
 Profile = Literal["fast", "steady"]
 Switch = Literal["auto", "on", "off"]
+ApplicationMode = Literal["auto", "off", "exclusive", "fenced"]
 LogFormat = Literal["plain", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 _Time = Annotated[float, Meta(ge=1, le=60000)]
 _Wait = Annotated[int, Meta(ge=0, le=3600000)]
+_Descriptor = Annotated[int, Meta(ge=0, le=1 << 20)]
 _MOST_MEMBERS = 64
 """So many pods are named in the Role that lets them be labelled."""
 
@@ -175,6 +177,49 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = None
 
+    application_mode: Annotated[
+        ApplicationMode,
+        Meta(
+            description="whether an application beside this member runs where the leader is; exclusive: a new leader "
+            "waits until the former application has stopped; fenced: it does not, because the application checks the "
+            "term with each access (auto: exclusive if there is a hook)"
+        ),
+    ] = "auto"
+    application_exec: Annotated[
+        str, Meta(description="command run on each change of role, with RAFTQ_ROLE, RAFTQ_TERM and RAFTQ_LEADER set")
+    ] = ""
+    application_webhook: Annotated[str, Meta(description="URL that each change of role is posted to, as JSON")] = ""
+    application_file: Annotated[
+        str, Meta(description="file that says who leads, and until when the application may rely on it")
+    ] = ""
+    application_signal: Annotated[
+        Literal["hook", "put"],
+        Meta(
+            description="what says that the application serves as the leader, and that it has stopped: the end of its "
+            "hook, or PUT /v1/application"
+        ),
+    ] = "hook"
+    application_stop_timeout_ms: Annotated[
+        float,
+        Meta(
+            ge=100,
+            le=3600000,
+            description="so soon after a new leader's election the former application has stopped; at least four "
+            "times minimum_election_ms",
+        ),
+    ] = 10000
+    application_start_timeout_ms: Annotated[
+        float,
+        Meta(ge=100, le=3600000, description="an application that does not serve after so long hands over"),
+    ] = 60000
+    application_unhealthy_after_ms: Annotated[
+        float,
+        Meta(ge=100, le=3600000, description="an application that says for so long that it is not well hands over"),
+    ] = 30000
+    application_watchdog: Annotated[
+        _Descriptor | None, Meta(description="the socket to the watchdog of raftq run, which sets this")
+    ] = None
+
     log_format: Annotated[LogFormat, Meta(description="lines for people, or one JSON object a line")] = "plain"
     log_level: Annotated[LogLevel, Meta(description="the least severe lines that are written")] = "info"
     trace: Annotated[
@@ -203,6 +248,17 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
     "Security": ("token_file", "auth_reads", "tls_cert", "tls_key", "tls_ca", "peer_secret_file"),
     "Kubernetes": ("kubernetes", "pod_uid", "label_key", "pod_selector"),
     "The end": ("quorum_wait_ms", "endpoint_settle_ms"),
+    "The application beside this member": (
+        "application_mode",
+        "application_exec",
+        "application_webhook",
+        "application_file",
+        "application_signal",
+        "application_stop_timeout_ms",
+        "application_start_timeout_ms",
+        "application_unhealthy_after_ms",
+        "application_watchdog",
+    ),
     "Logs": ("log_format", "log_level", "trace"),
 }
 """The order in which people read about them."""

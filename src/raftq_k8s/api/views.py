@@ -117,7 +117,9 @@ class ApplicationState(msgspec.Struct, frozen=True, kw_only=True):
     term: Term | None
     """The fencing token, while it is to run."""
     lease_left_ms: Milliseconds
-    """It may go on for so long if nothing more is heard; 0 while it is not to run."""
+    """It must have ended after so long if nothing more is heard; 0 while it is not to run."""
+    ask_left_ms: Milliseconds
+    """After so long without hearing more it should begin to end; 0 while it is not to run."""
     healthy: bool
     holder: MemberId | None
     """Whose application has started and not stopped, as the log says."""

@@ -48,16 +48,33 @@ class Node:
             self.told.append(f"sleep {seconds:g}")
             await asyncio.sleep(0)
 
+        async def stop_application():
+            self.told.append("application stopped")
+
         def turn_clients_away():
             self.told.append("clients turned away")
 
-        return Departure(self, patience, turn_clients_away=turn_clients_away, release=release, sleep=sleep)
+        return Departure(
+            self,
+            patience,
+            turn_clients_away=turn_clients_away,
+            stop_application=stop_application,
+            release=release,
+            sleep=sleep,
+        )
 
 
-async def test_a_leader_hands_over_before_its_label_goes_and_forwards_for_a_while():
+async def test_a_leader_stops_its_application_hands_over_before_its_label_goes_and_forwards_for_a_while():
     node = Node("b")
     await node.departure().carry_out("asked")
-    assert node.told == ["clients turned away", "eligible: False", "transfer", "label released", "sleep 5"]
+    assert node.told == [
+        "clients turned away",
+        "application stopped",
+        "eligible: False",
+        "transfer",
+        "label released",
+        "sleep 5",
+    ]
 
 
 @pytest.mark.parametrize("error", [NotLeader("b"), NotStarted("not yet")])
@@ -91,7 +108,7 @@ async def test_it_waits_while_the_others_alone_are_no_majority():
     waiting = asyncio.create_task(node.departure().carry_out("asked"))
     while node.told.count("sleep 0.1") < 3:  # noqa: ASYNC110
         await asyncio.sleep(0)
-    assert "eligible: False" not in node.told  # it may be the only one who can be elected
+    assert "application stopped", "eligible: False" not in node.told  # it may be the only one who can be elected
     node.connected = ("b", "c")
     await waiting
     assert node.told[-2:] == ["label released", "sleep 5"]

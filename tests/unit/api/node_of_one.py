@@ -182,6 +182,7 @@ class AgentOfOne:
             state="starting",
             term=Term(7),
             lease_left_ms=4000.0,
+            ask_left_ms=2000.0,
             healthy=True,
             holder=ME,
             holder_term=Term(7),

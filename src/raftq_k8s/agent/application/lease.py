@@ -291,6 +291,11 @@ class ApplicationLease:
     def stopped(self) -> None:
         self._forget()
 
+    def doubted(self) -> None:
+        """Whoever told the hooks is gone in the middle of it."""
+        if not isinstance(self._condition, Idle):
+            self._condition = Doubtful()
+
     def stop_failed(self, now: Instant) -> None:
         self._condition = Doubtful()
         self._ailing = True
