@@ -78,6 +78,15 @@ def agent() -> None:
 
 
 @application.command(
+    name="run",
+    epilog="For example:  [bold]raftq run --name raftq-0 --service raftq-headless -- python3 worker.py[/]",
+)
+def run_command() -> None:
+    """Run a command only where the leader is, in one place at a time: [bold]raftq run --help[/]."""
+    raise AssertionError("raftq run is dispatched before typer is")
+
+
+@application.command(
     epilog="For example:  [bold]raftq demo[/]   or, unattended,  [bold]raftq demo --kills 20 --json[/]",
 )
 def demo(

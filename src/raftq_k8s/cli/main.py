@@ -1,7 +1,7 @@
 """`raftq`: hands over to the subcommand.
 
 `raftq agent` runs in every pod for as long as the pod lives, so it is dispatched before typer and rich are imported:
-they would stay in its memory for nothing.
+they would stay in its memory for nothing. So is `raftq run`, whose command line is mostly somebody else's.
 """
 
 import signal
@@ -16,6 +16,11 @@ def main() -> None:
         from raftq_k8s.agent.main import main as agent
 
         sys.exit(agent(sys.argv[2:]))
+
+    if sys.argv[1:2] == ["run"]:
+        from raftq_k8s.cli.run import main as run_command
+
+        sys.exit(run_command(sys.argv[2:]))
 
     try:
         from raftq_k8s.cli.commands import run
