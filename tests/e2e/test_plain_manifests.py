@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,9 @@ def installed(
     release = Release(access, own_namespace)
     release.watch.start()
     try:
+        release.kubectl(
+            "create", "secret", "generic", f"{NAME}-peers", f"--from-literal=secret={secrets.token_hex(32)}"
+        )
         release.kubectl("apply", "--kustomize", str(overlay))
         release.kubectl("rollout", "status", f"statefulset/{NAME}", "--timeout=90s")
         yield release

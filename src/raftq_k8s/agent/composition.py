@@ -14,7 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raftq_k8s.agent.departure import Departure, Patience
+from raftq_k8s.agent.departure import (
+    ENDPOINT_SETTLE_S,
+    QUORUM_WAIT_S,
+    TRANSFER_PATIENCE,
+    Departure,
+    Patience,
+)
 from raftq_k8s.agent.label import LabelledNode
 from raftq_k8s.agent.logs import Place
 from raftq_k8s.agent.operations import AgentOperations
@@ -47,10 +53,6 @@ if TYPE_CHECKING:
 _BESIDE_THE_BODY_BYTES = 16384
 """What a message holds beside the body of a put: the key, and what the protocol says around it."""
 _AFTER_A_CRASH_S = 1.0
-_TRANSFER_PATIENCE = 4
-"""So many of the longest election times a leader tries to hand over before it ends."""
-_QUORUM_WAIT_S, _ENDPOINT_SETTLE_S = 10.0, 3.0
-"""In a pod. Elsewhere nobody keeps routes, and whoever stops a process wants it to end."""
 
 logger = logging.getLogger(__name__)
 _told = logging.getLogger("raftq")
@@ -205,9 +207,9 @@ def _guard(settings: Settings) -> Guard:
 def _patience(plan: Plan, *, in_pod: bool) -> Patience:
     quorum_ms, settle_ms = plan.settings.quorum_wait_ms, plan.settings.endpoint_settle_ms
     return Patience(
-        quorum=quorum_ms / 1000 if quorum_ms is not None else in_pod * _QUORUM_WAIT_S,
-        transfer=_TRANSFER_PATIENCE * plan.times.maximum_election / 1000,
-        settle=settle_ms / 1000 if settle_ms is not None else in_pod * _ENDPOINT_SETTLE_S,
+        quorum=quorum_ms / 1000 if quorum_ms is not None else in_pod * QUORUM_WAIT_S,
+        transfer=TRANSFER_PATIENCE * plan.times.maximum_election / 1000,
+        settle=settle_ms / 1000 if settle_ms is not None else in_pod * ENDPOINT_SETTLE_S,
     )
 
 

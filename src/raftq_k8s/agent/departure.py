@@ -29,6 +29,11 @@ from raftq_k8s.raft.types import MemberId
 
 log = logging.getLogger(__name__)
 
+TRANSFER_PATIENCE = 4
+"""So many of the longest election times a leader tries to hand over before it ends."""
+QUORUM_WAIT_S, ENDPOINT_SETTLE_S = 10.0, 3.0
+"""In a pod. Elsewhere nobody keeps routes, and whoever stops a process wants it to end."""
+
 _LOOK_AGAIN_S = 0.1
 
 

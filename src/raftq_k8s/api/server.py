@@ -43,7 +43,7 @@ from raftq_k8s.api.writes import Writes
 
 log = logging.getLogger(__name__)
 
-_CLOSING_GRACE_S = 3.0
+CLOSING_GRACE_S = 3.0
 
 
 class HttpFace:
@@ -145,7 +145,7 @@ class HttpFace:
         self._server.close()
         self._events.close()
         self._connections.pre_shutdown()
-        await self._connections.shutdown(_CLOSING_GRACE_S)
+        await self._connections.shutdown(CLOSING_GRACE_S)
         await self._server.wait_closed()
         self._server = None
 

@@ -1,5 +1,6 @@
 """What the chart makes of its values: everything by the parsed objects, nothing by the text."""
 
+import base64
 import re
 import tomllib
 from itertools import chain
@@ -11,8 +12,11 @@ import pytest
 import yaml
 from rendered_chart import CHART, Deployment, Refused
 
-from raftq_k8s.agent.settings import Settings
+from raftq_k8s.agent.departure import ENDPOINT_SETTLE_S, QUORUM_WAIT_S, TRANSFER_PATIENCE
+from raftq_k8s.agent.settings import PROFILES, Settings
 from raftq_k8s.agent.sources import explained
+from raftq_k8s.api.server import CLOSING_GRACE_S
+from raftq_k8s.kube.labeller import Times
 
 ALL_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 
@@ -42,12 +46,13 @@ def test_no_values_make_exactly_these_objects(deployment: Deployment) -> None:
         ("Role", "raftq"),
         ("RoleBinding", "raftq"),
         ("PodDisruptionBudget", "raftq"),
+        ("Secret", "raftq-peers"),
     }
 
 
 def test_everything_is_named_after_the_release(deployment: Deployment) -> None:
     endings = {name.removeprefix("election") for _, name in deployment.template(release="election").names()}
-    assert endings == {"", "-headless", "-leader", "-followers"}
+    assert endings == {"", "-headless", "-leader", "-followers", "-peers"}
 
 
 TEXTS = {
@@ -111,6 +116,7 @@ def test_what_is_optional_may_be_null(deployment: Deployment, value: str) -> Non
     [
         *("image.repository", "replicaCount", "log.format", "log.level", "roleLabel", "service.port", "service.type"),
         *("service.leaderType", "persistence.size", "persistence.accessMode", "serviceAccount.create", "rbac.create"),
+        *("peers", "peers.authentication", "token"),
         *("podDisruptionBudget.enabled", "podDisruptionBudget.maxUnavailable", "terminationGracePeriodSeconds"),
         *("image", "log", "service", "persistence", "serviceAccount", "rbac", "podDisruptionBudget"),
     ],
@@ -309,6 +315,63 @@ def test_a_drain_takes_one_pod_at_a_time_leader_or_not(deployment: Deployment) -
     assert budget["selector"]["matchLabels"] == chart.one("StatefulSet")["spec"]["selector"]["matchLabels"]
 
 
+def secrets_of(chart: Any) -> dict[str, str]:
+    """By where the agent finds them."""
+    mounted = {each["name"]: each["mountPath"] for each in chart.agent()["volumeMounts"]}
+    volumes = chart.pod()["spec"].get("volumes", [])
+    return {mounted[each["name"]]: each["secret"]["secretName"] for each in volumes if "secret" in each}
+
+
+def test_members_share_a_secret_that_the_chart_makes(deployment: Deployment) -> None:
+    chart = deployment.template()
+    assert secrets_of(chart) == {"/etc/raftq/peers": "raftq-peers"}
+    assert environment(chart.agent())["RAFTQ_PEER_SECRET_FILE"] == "/etc/raftq/peers/secret"
+    made = base64.b64decode(chart.one("Secret")["data"]["secret"])
+    assert len(made) >= 32
+    assert made != base64.b64decode(deployment.template().one("Secret")["data"]["secret"])
+
+
+def test_a_secret_that_exists_is_used_and_not_made(deployment: Deployment) -> None:
+    chart = deployment.template(peers={"secretName": "mine"})
+    assert secrets_of(chart) == {"/etc/raftq/peers": "mine"}
+    assert not [name for kind, name in chart.names() if kind == "Secret"]
+
+
+def test_members_show_certificates_of_a_secret(deployment: Deployment) -> None:
+    chart = deployment.template(peers={"authentication": "tls", "secretName": "mine"})
+    given = environment(chart.agent())
+    assert secrets_of(chart) == {"/etc/raftq/peers": "mine"}
+    assert [given[f"RAFTQ_TLS_{part}"] for part in ("CERT", "KEY", "CA")] == [
+        f"/etc/raftq/peers/{file}" for file in ("tls.crt", "tls.key", "ca.crt")
+    ]
+    assert "RAFTQ_PEER_SECRET_FILE" not in given
+
+
+def test_members_may_be_left_unguarded(deployment: Deployment) -> None:
+    chart = deployment.template(peers={"authentication": "none"})
+    assert secrets_of(chart) == {}
+    assert not {"RAFTQ_PEER_SECRET_FILE", "RAFTQ_TLS_CERT"} & environment(chart.agent()).keys()
+
+
+@pytest.mark.parametrize(("reads", "asked"), [(False, "off"), (True, "on")])
+def test_clients_show_a_token_of_a_secret(deployment: Deployment, reads: bool, asked: str) -> None:
+    chart = deployment.template(token={"secretName": "mine", "reads": reads}, tests=True)
+    given = environment(chart.agent())
+    assert secrets_of(chart)["/etc/raftq/token"] == "mine"
+    assert (given["RAFTQ_TOKEN_FILE"], given["RAFTQ_AUTH_READS"]) == ("/etc/raftq/token/token", asked)
+    shown = [each["secret"]["secretName"] for each in chart.one("Pod")["spec"].get("volumes", [])]
+    assert shown == (["mine"] if reads else [])
+
+
+def test_a_pod_has_the_time_to_hand_over(deployment: Deployment) -> None:
+    """The longest of each step, for the slower profile, and what the HTTP face gives those whom it answers."""
+    steps_s = QUORUM_WAIT_S + TRANSFER_PATIENCE * PROFILES["steady"].maximum_election / 1000 + Times().release
+    whole_s = steps_s + ENDPOINT_SETTLE_S + CLOSING_GRACE_S
+    assert deployment.template().pod()["spec"]["terminationGracePeriodSeconds"] > whole_s
+    with pytest.raises(Refused):
+        deployment.template(terminationGracePeriodSeconds=int(whole_s) - 1)
+
+
 def test_another_key_carries_the_role_everywhere(deployment: Deployment) -> None:
     chart = deployment.template(roleLabel="example.com/duty", podLabels={"role": "database"})
     assert chart.one("Service", "raftq-leader")["spec"]["selector"]["example.com/duty"] == "leader"
@@ -367,6 +430,16 @@ def test_a_digest_pins_the_image(deployment: Deployment) -> None:
             ({"extraArgs": arguments}, f"extraArgs sets {arguments[0][:6]}.*, but ports, probes and the volume")
             for arguments in (["--http-port=1"], ["--http-port", "1"], ["--raft-port=1"], ["--data=/tmp"], ["--data"])
         ),
+        ({"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds 5: a pod needs up to 25 s"),
+        (
+            {"peers": {"authentication": "tls"}},
+            r"peers\.secretName; its certificate is for \*\.raftq-headless\.here\.svc",
+        ),
+        ({"token": {"reads": True}}, r"token\.secretName names none"),
+        *(
+            ({"extraVolumes": [{"name": name, "emptyDir": {}}]}, f'the volume "{name}" is the chart')
+            for name in ("data", "peers", "token")
+        ),
         ({"extraContainers": [{"name": "agent"}]}, r'extraContainers names a container "agent"'),
         *(
             ({"extraContainers": [{"name": "x", "ports": [{"name": port, "containerPort": 1}]}]}, f'port "{port}"')
@@ -386,6 +459,8 @@ def test_what_cannot_work_is_refused_with_a_sentence(
     "values",
     [
         {"replicas": 3},
+        {"peers": {"authentication": "password"}},
+        {"token": {"reads": "yes"}},
         {"image": {"name": "x"}},
         {"image": {"repository": ""}},
         {"replicaCount": "three"},

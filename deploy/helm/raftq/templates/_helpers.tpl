@@ -28,6 +28,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- .Values.serviceAccount.name | default (ternary (include "raftq.name" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
+{{/* The Secret by which members know each other. */}}
+{{- define "raftq.peersSecret" -}}
+{{- .Values.peers.secretName | default (printf "%s-peers" (include "raftq.name" .)) -}}
+{{- end -}}
+
 {{/* What the chart itself tells the agent: a name and a value, or the field of the pod, each. */}}
 {{- define "raftq.environment" -}}
 - name: RAFTQ_NAME
@@ -52,10 +57,38 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   value: {{ .Values.roleLabel | quote }}
 - name: RAFTQ_PROFILE
   value: {{ .Values.profile | default (.Values.extraContainers | empty | ternary "fast" "steady") | quote }}
+{{- if eq .Values.peers.authentication "secret" }}
+- name: RAFTQ_PEER_SECRET_FILE
+  value: /etc/raftq/peers/secret
+{{- end }}
+{{- if eq .Values.peers.authentication "tls" }}
+- name: RAFTQ_TLS_CERT
+  value: /etc/raftq/peers/tls.crt
+- name: RAFTQ_TLS_KEY
+  value: /etc/raftq/peers/tls.key
+- name: RAFTQ_TLS_CA
+  value: /etc/raftq/peers/ca.crt
+{{- end }}
+{{- if .Values.token.secretName }}
+- name: RAFTQ_TOKEN_FILE
+  value: /etc/raftq/token/token
+- name: RAFTQ_AUTH_READS
+  value: {{ .Values.token.reads | ternary "on" "off" | quote }}
+{{- end }}
 - name: RAFTQ_LOG_FORMAT
   value: {{ .Values.log.format | quote }}
 - name: RAFTQ_LOG_LEVEL
   value: {{ .Values.log.level | quote }}
+{{- end -}}
+
+{{/* The secrets that the agent reads, again whenever the kubelet writes them anew: a name and a Secret each. */}}
+{{- define "raftq.secrets" -}}
+{{- if ne .Values.peers.authentication "none" }}
+peers: {{ include "raftq.peersSecret" . | quote }}
+{{- end }}
+{{- with .Values.token.secretName }}
+token: {{ . | quote }}
+{{- end }}
 {{- end -}}
 
 {{/* The ports of a Service that people and applications use. */}}
@@ -80,6 +113,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- if gt (int .Values.replicaCount) 64 -}}
 {{- fail (printf "replicaCount %d: the Role names the pods %s-0 to %s-63, so a cluster has at most 64" (int .Values.replicaCount) $name $name) -}}
+{{- end -}}
+{{- if and (eq .Values.peers.authentication "tls") (not .Values.peers.secretName) -}}
+{{- fail (printf "peers.authentication tls: name the Secret that holds tls.crt, tls.key and ca.crt in peers.secretName; its certificate is for *.%s-headless.%s.svc" $name .Release.Namespace) -}}
+{{- end -}}
+{{- if and .Values.token.reads (not .Values.token.secretName) -}}
+{{- fail "token.reads asks for a token to read, but token.secretName names none" -}}
+{{- end -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) 25 -}}
+{{- fail (printf "terminationGracePeriodSeconds %d: a pod needs up to 25 s to hand over, and is killed before" (int .Values.terminationGracePeriodSeconds)) -}}
+{{- end -}}
+{{- range concat (.Values.extraVolumes | default list) (.Values.extraVolumeMounts | default list) -}}
+{{- if has .name (list "data" "peers" "token") -}}
+{{- fail (printf "extraVolumes and extraVolumeMounts: the volume %q is the chart's own" .name) -}}
+{{- end -}}
 {{- end -}}
 {{- /* The environment of a living release tells what it was born with. */ -}}
 {{- range dig "spec" "template" "spec" "containers" list (lookup "apps/v1" "StatefulSet" .Release.Namespace $name) -}}
