@@ -189,8 +189,15 @@ async def deaf(scene: Scene, victim: LocalAgent) -> None:
     await _cut(scene, [Direction(other, victim.name) for other in _some(scene, others)])
 
 
+async def cut_off(scene: Scene, victim: LocalAgent) -> None:
+    others = [agent.name for agent in scene.cluster.agents if agent is not victim]
+    both_ways = [way for other in others for way in (Direction(victim.name, other), Direction(other, victim.name))]
+    await _cut(scene, both_ways)
+
+
 def _some(scene: Scene, others: list[str]) -> list[str]:
-    return scene.chance.sample(others, scene.chance.randint(1, len(others)))
+    """All of them as often as not: only whom nobody hears any more may promise what comes to nothing."""
+    return others if scene.chance.random() < 0.5 else scene.chance.sample(others, scene.chance.randint(1, len(others)))
 
 
 async def _cut(scene: Scene, directions: list[Direction]) -> None:
@@ -235,6 +242,7 @@ def faults(disks: Disks) -> dict[Fault, float]:
         frozen: 3,
         unheard: 2,
         deaf: 2,
+        cut_off: 3,
         with_a_failing_disk: 1,
         without_its_volume: 1,
     }
