@@ -4,7 +4,7 @@ Served as OpenMetrics to whoever asks for it, else in Prometheus' text format. T
 else lives in the process does not show here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 
 from aiohttp.web import BaseRequest
@@ -21,7 +21,8 @@ from prometheus_client.registry import Collector
 
 from raftq_k8s.api.answers import Answer
 from raftq_k8s.api.views import DistributionView, FrameView, LabelView, LoopView, Node
-from raftq_k8s.node.status import NodeStatus, RaftRole
+from raftq_k8s.node.status import MemberStatus, NodeStatus, RaftRole
+from raftq_k8s.node.timings import Timings
 
 _LAG_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -67,6 +68,9 @@ class _Readings(Collector):
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("raftq_build", "The release that runs.", value={"version": self._version})
         yield from _of_node(self._node.status())
+        yield from _of_peers(self._node.members())
+        yield from _of_timings(self._node.timings)
+        yield _gauge("raftq_paused", "1 while the cluster is paused by a person.", int(self._node.paused is not None))
         if self._label is not None:
             yield from _of_label(self._label)
         if self._frames is not None:
@@ -128,6 +132,29 @@ def _of_node(status: NodeStatus) -> Iterator[Metric]:
     )
 
 
+def _of_peers(members: Sequence[MemberStatus]) -> Iterator[Metric]:
+    """What a leader knows of them; elsewhere the two have no series."""
+    yield _gauge_by(
+        "raftq_peer_lag_entries",
+        "Entries of this leader's log that a member lacks.",
+        "peer",
+        {each.name: each.lag for each in members if each.lag is not None},
+    )
+    yield _gauge_by(
+        "raftq_heartbeat_rtt_seconds",
+        "How long the last answer of a member took.",
+        "peer",
+        {each.name: each.rtt_ms / 1000 for each in members if each.rtt_ms is not None},
+        unit="seconds",
+    )
+
+
+def _of_timings(timings: Timings) -> Iterator[Metric]:
+    yield _histogram("raftq_persist", "How long a write of the volume took.", timings.persist)
+    yield _histogram("raftq_commit", "How long it took to commit a write that came in here.", timings.commit)
+    yield _histogram("raftq_election_duration", "How long nobody led, a change of leader each.", timings.election)
+
+
 def _of_label(label: LabelView) -> Iterator[Metric]:
     yield _counter(
         "raftq_label_writes", "Writes of the leader's label to the API, by outcome.", "outcome", label.writes
@@ -155,8 +182,8 @@ def _histogram(name: str, explanation: str, took: DistributionView) -> Metric:
     return HistogramMetricFamily(name, explanation, buckets=buckets, sum_value=took.total, unit="seconds")
 
 
-def _gauge_by(name: str, explanation: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, explanation, labels=[label])
+def _gauge_by(name: str, explanation: str, label: str, values: Mapping[str, float], unit: str = "") -> Metric:
+    family = GaugeMetricFamily(name, explanation, labels=[label], unit=unit)
     for key, value in values.items():
         family.add_metric([key], value)
     return family

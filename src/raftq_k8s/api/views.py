@@ -8,6 +8,7 @@ import msgspec
 
 from raftq_k8s.node.leadership import Failover
 from raftq_k8s.node.status import MemberStatus, NodeStatus
+from raftq_k8s.node.timings import Timings
 from raftq_k8s.raft.membership import Change
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.types import ClusterId, Index, MemberId, Milliseconds, Term
@@ -51,6 +52,9 @@ class Node(Protocol):
 
     @property
     def paused(self) -> str | None: ...
+
+    @property
+    def timings(self) -> Timings: ...
 
     def members(self) -> tuple[MemberStatus, ...]: ...
 

@@ -27,6 +27,7 @@ from raftq_k8s.node.session_time import SessionTime
 from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds, Snapshots
 from raftq_k8s.node.status import MemberStatus, NodeStatus, role_of, time_left
 from raftq_k8s.node.submissions import Submission, Submissions, Token
+from raftq_k8s.node.timings import Timings
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.node.unborn import Unborn
 from raftq_k8s.raft import output
@@ -87,7 +88,8 @@ class Driver:
         self._room = Room(node.settings.maximum_election)
         self._placing = Placing(restored.member, self._submissions, self._room, connected, node.settings.heartbeat, now)
         self._handovers = Handovers(restored.member, connected)
-        self._leadership = Leadership(restored.member, now)
+        self.timings = Timings()
+        self._leadership = Leadership(restored.member, now, self.timings.election)
         self._eligible = True
         self._observed_term = NO_TERM
         self._peers = Peers(restored.member, node.http_address)

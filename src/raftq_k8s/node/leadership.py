@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from raftq_k8s.node.distribution import Distribution
 from raftq_k8s.node.status import NOBODY
 from raftq_k8s.raft.messages import AppendEntries, Message, TimeoutNow, VoteRequest
 from raftq_k8s.raft.output import Standing
@@ -38,7 +39,8 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 class Leadership:
-    def __init__(self, me: MemberId, now: Instant) -> None:
+    def __init__(self, me: MemberId, now: Instant, took: Distribution) -> None:
+        """`took` is told of each change but the first, in seconds."""
         self.standing = NOBODY
         self.leaderless_since: Instant | None = now
         self.caught_up = False
@@ -54,6 +56,7 @@ class Leadership:
         self._handed_over_in = NO_TERM
         """Somebody was told to stand for election in that term."""
         self._transferring = False
+        self._took = took
         self._failovers: deque[_Seen] = deque(maxlen=REMEMBERED)
 
     # ------------------------------------------------------------------------------------------------- what is noticed
@@ -102,7 +105,10 @@ class Leadership:
         self.leaderless_since = None
         last, self._last = self._last, standing
         if last is None or (last.leader, last.term) != (standing.leader, standing.term):
-            self._failovers.append(_Seen(now, self._failover(last, standing, standing.leader, now)))
+            failover = self._failover(last, standing, standing.leader, now)
+            self._failovers.append(_Seen(now, failover))
+            if last is not None:
+                self._took.observe(failover.duration_ms / 1000.0)
         self._sign_at, self._reason = now, "silent"
 
     def _why_no_longer(self, before: Standing, now: Standing) -> str:

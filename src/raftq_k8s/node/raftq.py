@@ -26,6 +26,7 @@ from raftq_k8s.node.recording import RecordedDriver
 from raftq_k8s.node.runtime import Clock, Runtime, boottime
 from raftq_k8s.node.snapshots import SnapshotBounds
 from raftq_k8s.node.status import NOBODY, UNSTARTED, MemberStatus, NodeStatus, RaftRole, role_of
+from raftq_k8s.node.timings import Timings
 from raftq_k8s.node.transport import Transport
 from raftq_k8s.raft.birth import BirthRule
 from raftq_k8s.raft.membership import Change
@@ -274,6 +275,11 @@ class Raftq:
     def history(self) -> tuple[Failover, ...]:
         """The last 50 changes of leader, as this process saw them, the latest last."""
         return () if self._runtime is None else self._runtime.history()
+
+    @property
+    def timings(self) -> Timings:
+        """How long writes and elections took, since the start."""
+        return Timings() if self._runtime is None else self._runtime.timings
 
     async def change(self, change: Change, timeout_s: float) -> None:
         """Change the members, because a person says so: it is committed when this ends. Voters that are replaced by

@@ -29,6 +29,7 @@ from raftq_k8s.node.leadership import Failover
 from raftq_k8s.node.read_queue import ReadOutcome
 from raftq_k8s.node.status import MemberStatus, NodeStatus
 from raftq_k8s.node.submissions import Submission, Token
+from raftq_k8s.node.timings import Timings
 from raftq_k8s.node.transport import Transport, Wire
 from raftq_k8s.raft.consensus import NotLeader, TransferRefused
 from raftq_k8s.raft.membership import Change, ChangeRefused, Hello, Identity, Refusal
@@ -141,7 +142,10 @@ class Runtime:
         future = self._callers[token] = self._loop.create_future()
         self._submitted.append(Submission(token, command, deadline))
         self._schedule_turn()
-        return _answer(await future)
+        outcome = await future
+        if not isinstance(outcome, Refused | Unknown):
+            self.timings.commit.observe(self._clock() / 1000.0 + timeout_s - deadline / 1000.0)
+        return _answer(outcome)
 
     async def read(self, timeout_s: float) -> None:
         """Ends when this node's state reflects everything that was acknowledged anywhere before this call: read it
@@ -229,6 +233,10 @@ class Runtime:
 
     def ignore(self, kind: str) -> None:
         self._driver.ignore(kind)
+
+    @property
+    def timings(self) -> Timings:
+        return self._driver.timings
 
     @property
     def standing(self) -> Standing:
@@ -320,7 +328,7 @@ class Runtime:
 
     def _carry_out(self, actions: Actions) -> None:
         for written, write in actions.writes:
-            self._volume.write(write).add_done_callback(partial(self._write_ended, written))
+            self._volume.write(write).add_done_callback(partial(self._write_ended, written, self._clock()))
         for load in actions.loads:
             self._load(load)
         if actions.announce:
@@ -380,9 +388,13 @@ class Runtime:
                 future = self._volume.read_snapshot(load.index, load.offset, load.max_bytes)
         future.add_done_callback(partial(self._load_ended, load))
 
-    def _write_ended(self, written: Written, future: "Future[None]") -> None:
+    def _write_ended(self, written: Written, began: Instant, future: "Future[None]") -> None:
         """On any thread."""
-        self._ended(future.exception() or partial(self._driver.persisted, written))
+        self._ended(future.exception() or partial(self._persisted, written, began))
+
+    def _persisted(self, written: Written, began: Instant, now: Instant) -> None:
+        self.timings.persist.observe((now - began) / 1000.0)
+        self._driver.persisted(written, now)
 
     def _load_ended(self, load: Load, future: "Future[Loaded]") -> None:
         """On any thread."""

@@ -42,6 +42,13 @@ EXPECTED = {
     "raftq_event_loop_lag_seconds_count": 2,
     "raftq_event_loop_lag_seconds_sum": 2.5,
     "raftq_event_loop_stalls_total": 1,
+    "raftq_paused": 0,
+    "raftq_peer_lag_entries{peer=raftq-1}": 2,
+    "raftq_peer_lag_entries{peer=raftq-2}": 13,
+    "raftq_heartbeat_rtt_seconds{peer=raftq-1}": 0.0004,
+    "raftq_persist_seconds_bucket{le=0.0025}": 1,
+    "raftq_commit_seconds_sum": 0.004,
+    "raftq_election_duration_seconds_count": 1,
     "raftq_label_writes_total{outcome=written}": 2,
     "raftq_label_pending": 1,
     "raftq_labelled_leaders": 1,
@@ -90,6 +97,10 @@ async def test_every_figure_is_on_the_page(http: ClientSession, headers: dict[st
             "raftq_label_lag_seconds": "seconds",
             "raftq_certificate_expiry_timestamp_seconds": "seconds",
             "raftq_event_loop_lag_seconds": "seconds",
+            "raftq_persist_seconds": "seconds",
+            "raftq_commit_seconds": "seconds",
+            "raftq_election_duration_seconds": "seconds",
+            "raftq_heartbeat_rtt_seconds": "seconds",
         }
 
 

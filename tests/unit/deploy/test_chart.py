@@ -365,7 +365,8 @@ def test_clients_show_a_token_of_a_secret(deployment: Deployment, reads: bool, a
 
 def test_a_pod_has_the_time_to_hand_over(deployment: Deployment) -> None:
     """The longest of each step, for the slower profile, and what the HTTP face gives those whom it answers."""
-    steps_s = QUORUM_WAIT_S + TRANSFER_PATIENCE * PROFILES["steady"].maximum_election / 1000 + Times().release
+    transfer_s = TRANSFER_PATIENCE * PROFILES["steady"].maximum_election / 1000
+    steps_s = QUORUM_WAIT_S + Settings().application_stop_timeout_ms / 1000 + transfer_s + Times().release
     whole_s = steps_s + ENDPOINT_SETTLE_S + CLOSING_GRACE_S
     assert deployment.template().pod()["spec"]["terminationGracePeriodSeconds"] > whole_s
     with pytest.raises(Refused):
@@ -430,7 +431,7 @@ def test_a_digest_pins_the_image(deployment: Deployment) -> None:
             ({"extraArgs": arguments}, f"extraArgs sets {arguments[0][:6]}.*, but ports, probes and the volume")
             for arguments in (["--http-port=1"], ["--http-port", "1"], ["--raft-port=1"], ["--data=/tmp"], ["--data"])
         ),
-        ({"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds 5: a pod needs up to 25 s"),
+        ({"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds 5: a pod needs up to 35 s"),
         (
             {"peers": {"authentication": "tls"}},
             r"peers\.secretName; its certificate is for \*\.raftq-headless\.here\.svc",

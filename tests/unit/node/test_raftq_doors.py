@@ -8,6 +8,7 @@ from bus_cluster import BusCluster, followers
 from fake_time import run, until
 
 from raftq_k8s import Raftq, RaftqOptions
+from raftq_k8s.node.distribution import Distribution
 from raftq_k8s.node.errors import NotLeader, NotStarted, OutcomeUnknown, TransferFailed
 from raftq_k8s.raft.consensus import TransferRefused
 from raftq_k8s.raft.membership import ChangeRefused, Member, Remove
@@ -58,6 +59,28 @@ def test_a_transaction_and_a_patch_are_submitted_like_any_command() -> None:
         await cluster.stop()
 
     run(scenario())
+
+
+def test_how_long_writes_and_changes_of_leader_took_is_counted() -> None:
+    async def scenario() -> None:
+        cluster, leader, name = await three()
+        before = count(leader.timings.persist)
+        for number in range(3):
+            await leader.submit(Put("a", b"%d" % number), 5)
+        assert count(leader.timings.commit) == 3
+        assert 0 < leader.timings.commit.total < 3 * 5
+        assert count(leader.timings.persist) > before
+        assert count(leader.timings.election) == 0  # the first one replaced nobody
+        await leader.transfer(None, 5)
+        assert count(leader.timings.election) == 1
+        await cluster.stop()
+        assert count(Raftq(RaftqOptions(), volume=MemoryVolume(name)).timings.commit) == 0
+
+    run(scenario())
+
+
+def count(took: Distribution) -> int:
+    return [total for _, total in took.cumulated()][-1]
 
 
 def test_what_is_agreed_on_is_known_to_all() -> None:

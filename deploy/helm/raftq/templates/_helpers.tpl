@@ -120,8 +120,8 @@ token: {{ . | quote }}
 {{- if and .Values.token.reads (not .Values.token.secretName) -}}
 {{- fail "token.reads asks for a token to read, but token.secretName names none" -}}
 {{- end -}}
-{{- if lt (int .Values.terminationGracePeriodSeconds) 25 -}}
-{{- fail (printf "terminationGracePeriodSeconds %d: a pod needs up to 25 s to hand over, and is killed before" (int .Values.terminationGracePeriodSeconds)) -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) 35 -}}
+{{- fail (printf "terminationGracePeriodSeconds %d: a pod needs up to 35 s to hand over, and is killed before" (int .Values.terminationGracePeriodSeconds)) -}}
 {{- end -}}
 {{- range concat (.Values.extraVolumes | default list) (.Values.extraVolumeMounts | default list) -}}
 {{- if has .name (list "data" "peers" "token") -}}
