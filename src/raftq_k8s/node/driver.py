@@ -401,7 +401,7 @@ class Driver:
                     self._placing.rest(now)
             case _:
                 consensus.step(message, now)
-                self._leadership.heard(message, now)
+                self._leadership.heard(message, consensus.standing, now)
 
     def _leave_it_to_one_with_room(self, consensus: Consensus, now: Instant) -> None:
         if self._room.hands_over(self.standing.established, now) and self._state.paused is None:

@@ -61,12 +61,14 @@ class Leadership:
 
     # ------------------------------------------------------------------------------------------------- what is noticed
 
-    def heard(self, message: Message, now: Instant) -> None:
-        """A message that the core has heard before."""
+    def heard(self, message: Message, by: Standing, now: Instant) -> None:
+        """A message, and how this node stands by it. A leader's first one tells its commit already, for what it commits
+        is applied before the standing counts as changed; a sign of the leader is one of whoever led before."""
         match message:
-            case AppendEntries(source, _, term) if self._is_led_by(source, term):
+            case AppendEntries(source, _, term) if (by.leader, by.term) == (source, term):
                 self._commit = (term, message.commit)
-                self._sign_at, self._reason = now, "silent"
+                if self._is_led_by(source, term):
+                    self._sign_at, self._reason = now, "silent"
             case VoteRequest(term=term, transfer=transfer) if transfer != NO_TRANSFER:
                 self._handed_over_in = term
             case TimeoutNow(term=term):

@@ -501,6 +501,15 @@ def test_caught_up_once_the_leaders_commit_is_applied_and_not_before() -> None:
     assert all(held.driver.caught_up for held in cluster.nodes.values())
 
 
+def test_a_member_that_starts_again_catches_up_also_where_nobody_writes() -> None:
+    cluster = DriverCluster(*ABC)
+    follower = cluster.others(cluster.elect())[0]
+    cluster.advance(200)
+    cluster.restart(follower)
+    cluster.advance(400)
+    assert cluster[follower].driver.caught_up
+
+
 def test_status_counts_the_time_without_a_leader() -> None:
     cluster = DriverCluster(*ABC)
     cluster.cut.update(ABC)
