@@ -8,12 +8,15 @@ way back, and begins earlier, with what others look for here (`departure.py`); t
 import asyncio
 import gc
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raftq_k8s.agent import before_the_start, fencing
+from raftq_k8s.agent.anew import Anew, nothing
 from raftq_k8s.agent.departure import (
     ENDPOINT_SETTLE_S,
     QUORUM_WAIT_S,
@@ -22,8 +25,10 @@ from raftq_k8s.agent.departure import (
     Patience,
 )
 from raftq_k8s.agent.label import LabelledNode
+from raftq_k8s.agent.leadership import is_led
 from raftq_k8s.agent.logs import Place
 from raftq_k8s.agent.operations import AgentOperations
+from raftq_k8s.agent.recovery import Recovery
 from raftq_k8s.agent.settings import Plan, Settings, SettingsError
 from raftq_k8s.agent.stalls import StallDetector
 from raftq_k8s.api.authorization import Guard, TokenFile, TokenUnusable
@@ -40,6 +45,7 @@ from raftq_k8s.node.events import RaftEvent
 from raftq_k8s.node.options import RaftqOptions
 from raftq_k8s.node.raftq import Raftq
 from raftq_k8s.node.trace import TraceUnusable
+from raftq_k8s.raft.birth import BirthRule
 from raftq_k8s.storage.sqlite import SqliteVolume
 from raftq_k8s.transport.certificates import Zone
 from raftq_k8s.transport.files import Unusable
@@ -53,6 +59,8 @@ if TYPE_CHECKING:
 _BESIDE_THE_BODY_BYTES = 16384
 """What a message holds beside the body of a put: the key, and what the protocol says around it."""
 _AFTER_A_CRASH_S = 1.0
+_LOOK_FOR_ROOM_EVERY_S = 1.0
+_LEAST_ROOM_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
 _told = logging.getLogger("raftq")
@@ -63,6 +71,8 @@ class Agent:
     def __init__(self, plan: Plan) -> None:
         settings, times = plan.settings, plan.times
         self._plan = plan
+        self._data = Path(settings.data)
+        self.anew = Anew()
         self._transport = _transport(plan)
         self._raftq = Raftq(
             RaftqOptions(
@@ -73,9 +83,9 @@ class Agent:
                 replace_dead_after=None if (dead_s := settings.replace_dead_after_s) is None else dead_s * 1000.0,
                 max_message_bytes=max(65536, settings.body_limit_bytes + _BESIDE_THE_BODY_BYTES),
             ),
-            volume=SqliteVolume(Path(settings.data), plan.name, settings.reserve_bytes),
+            volume=SqliteVolume(self._data, plan.name, settings.reserve_bytes),
             transport=self._transport,
-            birth=plan.birth,
+            birth=_birth(plan, self._data),
             http_address=plan.advertise_http,
             trace=Path(settings.trace) if settings.trace else None,
         )
@@ -95,7 +105,10 @@ class Agent:
             frames=self._transport,
             application=self._application,
             loop=self._stalls,
-            operations=AgentOperations(lambda reason: self._departure.begin(reason)),
+            operations=AgentOperations(
+                lambda reason: self._departure.begin(reason),
+                Recovery(self._raftq, self._data, plan.name, times.maximum_election, self.anew.begin),
+            ),
         )
         self._departure = Departure(
             self._raftq,
@@ -113,6 +126,7 @@ class Agent:
             await self._labeller.clear_own_label()
         if self._application is not None:
             await self._application.stop_former_life()
+        await before_the_start.tidy(self._data, is_led)
         try:
             await self._raftq.dispatch(
                 RaftEvent.SERVICE_STARTED, {"node": {"id": self._plan.name, "time": round(time.time() * 1000)}}
@@ -125,6 +139,7 @@ class Agent:
             raise SettingsError(f"cannot listen: {error}") from error
         self._tasks.append(asyncio.create_task(self._stalls.run(), name="stalls"))
         self._tasks.append(asyncio.create_task(self._discovery().run(), name="discovery"))
+        self._tasks.append(asyncio.create_task(self._watch_fencing(), name="fencing"))
         if self._labeller is not None:
             self._tasks.append(asyncio.create_task(_restarted("label", self._labeller.run), name="label"))
         if self._application is not None:
@@ -141,6 +156,22 @@ class Agent:
         for part in done:
             part.result()
 
+    async def _watch_fencing(self) -> None:
+        await fencing.watch(self._raftq, self._data, is_led, lambda: self.anew.begin(nothing))
+
+    async def room(self) -> None:
+        """Waits until a volume that was full to the last byte has room again."""
+        wanted_bytes = max(_LEAST_ROOM_BYTES, 2 * self._plan.settings.reserve_bytes)
+        while True:
+            found = os.statvfs(self._data)
+            if found.f_bavail * found.f_frsize >= wanted_bytes:
+                return
+            await asyncio.sleep(_LOOK_FOR_ROOM_EVERY_S)
+
+    async def answered(self) -> None:
+        """What was asked is answered, and nothing more."""
+        await self._face.close()
+
     async def drain(self, reason: str) -> None:
         """Give up what others look for here, each for a bounded time; go on answering until the process is ended."""
         await self._departure.carry_out(reason)
@@ -148,7 +179,7 @@ class Agent:
     async def leave(self, reason: str) -> None:
         """Drain, answer what was asked, and answer no more."""
         await self.drain(reason)
-        await self._face.close()
+        await self.answered()
 
     async def close(self) -> None:
         """Let go of peers and volume. May be called whatever has or has not begun."""
@@ -193,6 +224,11 @@ class Agent:
     def _all_connected(self) -> bool:
         others = set(self._raftq.status().voters or self._plan.birth.expected) - {self._plan.name}
         return all(self._transport.connected(peer) for peer in others)
+
+
+def _birth(plan: Plan, data: Path) -> BirthRule:
+    only = before_the_start.joins_only(data)
+    return plan.birth if only is None else BirthRule(plan.birth.expected, founder=None, only=only)
 
 
 def _guard(settings: Settings) -> Guard:

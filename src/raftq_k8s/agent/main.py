@@ -15,11 +15,15 @@ from typing import Any
 import uvloop
 
 from raftq_k8s.agent import limits, logs
+from raftq_k8s.agent.anew import Work, carry_out, nothing
 from raftq_k8s.agent.composition import Agent
 from raftq_k8s.agent.listening import Door, check_free
 from raftq_k8s.agent.settings import Plan, SettingsError, plan
 from raftq_k8s.agent.sources import load
-from raftq_k8s.storage.volume import VolumeUnusable, WriteFailed
+from raftq_k8s.storage.volume import NoRoom, VolumeUnusable, WriteFailed
+
+_TO_STOP = 1
+"""Of what `_run` waits for."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,21 +36,29 @@ def main(arguments: Sequence[str]) -> int:
             Door("HTTP", planned.settings.http_host, planned.settings.http_port),
         )
         limits.raise_open_files()
-        return uvloop.run(_run(planned))
+        ended = uvloop.run(_run(planned))
     except (SettingsError, VolumeUnusable) as error:
         print(f"raftq agent: {error}", file=sys.stderr)
         return 2
+    if not isinstance(ended, int):
+        carry_out(ended)
+    return ended
 
 
-async def _run(planned: Plan) -> int:
+async def _run(planned: Plan) -> int | Work:
+    """The exit code, or what is to be done before this process begins anew."""
     asked = _Asked()
     place = logs.begin(planned.name, planned.settings.log_format, planned.settings.log_level)
     for warning in planned.warnings:
         logger.warning(warning)
     agent = Agent(planned)
     try:
-        if await _first(_live(agent, place), asked.to_stop.wait()):
+        if await _first(_live(agent, place), asked.to_stop.wait(), agent.anew.asked()) == _TO_STOP:
             await _first(agent.leave("asked by a signal"), asked.to_hurry.wait(), agent.failed())
+        else:
+            logger.info("this process ends, and begins anew")
+            await _first(agent.answered(), asked.to_stop.wait())
+            return agent.anew.work
     except (SettingsError, VolumeUnusable):
         raise
     except WriteFailed as error:
@@ -63,7 +75,13 @@ async def _run(planned: Plan) -> int:
 
 async def _live(agent: Agent, place: logs.Place) -> None:
     await agent.start(place)
-    await agent.failed()
+    try:
+        await agent.failed()
+    except NoRoom as error:  # no restart makes room; so it stays, and says why it takes no part
+        logger.error("this agent takes no part until there is room: %s", error)
+        await agent.room()
+        agent.anew.begin(nothing)
+        await agent.anew.asked()
 
 
 async def _first(*work: Coroutine[Any, Any, Any]) -> int:

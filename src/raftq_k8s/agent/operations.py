@@ -2,22 +2,20 @@
 
 from collections.abc import Callable
 
-from raftq_k8s.api.views import OperationRefused
+from raftq_k8s.agent.recovery import Recovery
 from raftq_k8s.raft.types import ClusterId
 
 
 class AgentOperations:
-    def __init__(self, begin_departure: Callable[[str], object]) -> None:
+    def __init__(self, begin_departure: Callable[[str], object], recovery: Recovery) -> None:
         self._begin_departure = begin_departure
+        self._recovery = recovery
 
     async def drain(self) -> None:
         self._begin_departure("drained by a person")
 
     async def recover(self, old: ClusterId) -> ClusterId:
-        raise OperationRefused(_NOT_HERE)
+        return self._recovery.recover(old)
 
     async def join(self, new: ClusterId) -> None:
-        raise OperationRefused(_NOT_HERE)
-
-
-_NOT_HERE = "a running agent does not give up its quorum: nothing was done"
+        self._recovery.join(new)

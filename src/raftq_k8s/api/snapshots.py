@@ -1,9 +1,11 @@
-"""The whole state as a file: `GET /v1/snapshot`, for a backup (`docs/backup.md`).
+"""The whole state as a file (`node/snapshot_file.py`): `GET /v1/snapshot`, for a backup (`docs/backup.md`).
 
 The state of one moment, as this node has applied it; it is made while it is sent, and whoever reads slowly is cut off.
 Its last part is a checksum over all others, and the chunked body has an end of its own: half a snapshot does not pass
 for one.
 """
+
+from itertools import chain
 
 from aiohttp.web import BaseRequest
 
@@ -11,6 +13,7 @@ from raftq_k8s.api.answers import Answer, Response
 from raftq_k8s.api.pieces import Pieces
 from raftq_k8s.api.problems import RETRY_AFTER, Problem
 from raftq_k8s.api.views import Node
+from raftq_k8s.node.snapshot_file import Heading
 
 AT_A_TIME = 2
 """So many may be on their way: each holds the state of its moment in memory, as far as it has changed since."""
@@ -38,7 +41,8 @@ class Snapshots:
             raise Problem(503, "too-many-readers", "Too many readers", detail, headers=RETRY_AFTER)
         self._on_their_way += 1
         try:
-            sent = Pieces(_TYPE, headers, frozen.parts(_PIECE_BYTES))
+            heading = Heading(status.cluster, index, status.term).line()
+            sent = Pieces(_TYPE, headers, chain((heading,), frozen.parts(_PIECE_BYTES)))
             await sent.prepare(request)
             await sent.write_eof()
         finally:

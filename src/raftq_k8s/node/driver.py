@@ -499,5 +499,7 @@ class Driver:
             leader_changes=consensus.leader_changes if consensus else 0,
             ignored_messages={**self._ignored, **(consensus.ignored if consensus else {})},
             proposals=dict(self._submissions.counts),
+            incarnation=self.identity.incarnation,
+            fenced=consensus.fenced.kind if consensus is not None and consensus.fenced is not None else None,
             volume_full=self._room.is_full,
         )

@@ -43,13 +43,19 @@ def recover(volume: Volume, old: ClusterId, new: ClusterId) -> Begun:
     with closing(volume):
         restored = volume.open()
         beginning = recovered(restored, old, new)
-        state = StateMachine()
-        try:
-            _install(volume, restored, state)
-            _apply(volume, restored, state)
-        except (SnapshotDamaged, UnreadableCommand) as error:
-            raise NotRecoverable(f"what the volume of {restored.member} holds cannot be read: {error}") from error
-        return _begin(volume, beginning, state)
+        return _begin(volume, beginning, state_of(volume, restored))
+
+
+def state_of(volume: Volume, restored: Restored) -> StateMachine:
+    """What an open volume holds, whether it was committed or not: that, nobody can tell from one volume. Raises
+    `NotRecoverable`."""
+    state = StateMachine()
+    try:
+        _install(volume, restored, state)
+        _apply(volume, restored, state)
+    except (SnapshotDamaged, UnreadableCommand) as error:
+        raise NotRecoverable(f"what the volume of {restored.member} holds cannot be read: {error}") from error
+    return state
 
 
 def begin(volume: Volume, heading: Heading, state: StateMachine, cluster: ClusterId) -> Begun:

@@ -64,6 +64,10 @@ class NodeStatus(msgspec.Struct, frozen=True):
     """The log begins after it."""
     snapshot_index: Index = NO_INDEX
     """The last entry that this node's snapshot covers."""
+    incarnation: Incarnation | None = None
+    """Of this node's volume."""
+    fenced: str | None = None
+    """Why this process takes no part any more, as the kind of a refusal; `None` while it does."""
     volume_full: bool = False
     """This node's volume lives on its reserve."""
 

@@ -29,9 +29,12 @@ def move(directory: Path, name: str) -> Path:
 
 def finish(directory: Path) -> Path | None:
     """End a move that was cut short, if there is one. Raises `VolumeUnusable`."""
-    note = directory / _UNFINISHED
     try:
-        return _moved(directory, note.read_text().strip()) if note.exists() else None
+        place = (directory / _UNFINISHED).read_text().strip()
+    except OSError:
+        return None  # mostly there is none; and where nothing can be read, whoever opens the volume says so
+    try:
+        return _moved(directory, place)
     except OSError as error:
         raise _not_archived(directory, error) from error
 

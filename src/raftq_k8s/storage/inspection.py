@@ -75,14 +75,30 @@ def inspect(directory: Path) -> Report:
     if not directory.is_dir():
         raise VolumeUnusable(f"volume {directory} does not exist, or is no directory")
     report = Report(files={file.name: file.stat().st_size for file in sorted(directory.glob("raftq.*"))})
-    with TemporaryDirectory(prefix="raftq-check-") as folder:
-        copy = Path(folder)
+    with copied(directory) as copy:
+        _look(copy, directory, report)
+    return report
+
+
+def owner_of(directory: Path) -> rows.Owner | None:
+    """Whose volume that is, since its first use; `None` where it has none, or nobody can tell. Nothing is touched."""
+    path = directory / schema.FILE
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            return rows.read_owner(connection)[0]
+    except (*schema.UNREADABLE, Damaged):
+        return None
+
+
+@contextmanager
+def copied(directory: Path) -> Iterator[Path]:
+    """A copy of what counts, to be opened and thrown away. Raises `VolumeUnusable` where a process runs on it."""
+    with TemporaryDirectory(prefix="raftq-copy-") as folder:
         with _held(directory / schema.FILE):
             for name in _COPIED:
                 if (directory / name).exists():
-                    shutil.copyfile(directory / name, copy / name)
-        _look(copy, directory, report)
-    return report
+                    shutil.copyfile(directory / name, Path(folder) / name)
+        yield Path(folder)
 
 
 @contextmanager

@@ -1,18 +1,20 @@
 """What administers a cluster, over HTTP: members, transfer, pause, and what is shown of it."""
 
+from pathlib import Path
+
 import pytest
 from aiohttp import ClientSession
 from node_of_one import ME, OTHER, NodeOfOne
 
 from raftq_k8s.api import snapshots
 from raftq_k8s.api.server import HttpFace
+from raftq_k8s.node import snapshot_file
 from raftq_k8s.node.errors import NotLeader, OutcomeUnknown, TransferFailed
 from raftq_k8s.node.status import RaftRole
 from raftq_k8s.raft.consensus import TransferRefused
 from raftq_k8s.raft.membership import ChangeRefused, Member, Promote, Remove
-from raftq_k8s.raft.types import Incarnation, MemberId
+from raftq_k8s.raft.types import ClusterId, Incarnation, Index, MemberId, Term
 from raftq_k8s.state.commands import LONGEST_REASON, Put
-from raftq_k8s.state.machine import StateMachine
 
 
 async def test_members_are_told_with_what_is_known_of_each(http: ClientSession) -> None:
@@ -146,7 +148,9 @@ async def test_who_led_before_is_told(http: ClientSession) -> None:
     )
 
 
-async def test_a_snapshot_is_the_whole_state_and_names_its_moment(http: ClientSession, node: NodeOfOne) -> None:
+async def test_a_snapshot_is_the_whole_state_and_names_its_moment(
+    http: ClientSession, node: NodeOfOne, tmp_path: Path
+) -> None:
     for number in range(5000):
         node.apply(Put(f"key-{number}", b'"%s"' % (b"x" * 100)))
     async with http.get("/v1/snapshot") as response:
@@ -155,21 +159,20 @@ async def test_a_snapshot_is_the_whole_state_and_names_its_moment(http: ClientSe
         assert response.headers["X-Raftq-Cluster"] == "raftq-7f3c"
         body = await response.read()
     assert len(body) > 500_000
-    state = StateMachine()
-    restoring = state.restoring()
-    restoring.feed(body)
-    state.install(restoring)
+    (tmp_path / "saved").write_bytes(body)
+    heading, state = snapshot_file.read(tmp_path / "saved")
+    assert heading == snapshot_file.Heading(ClusterId("raftq-7f3c"), Index(5000), Term(7))
     assert state.document.whole() == node.document.whole()
 
 
-async def test_a_snapshot_for_an_old_client_ends_with_the_connection(face: HttpFace, exchange: object) -> None:
+async def test_a_snapshot_for_an_old_client_ends_with_the_connection(
+    face: HttpFace, exchange: object, tmp_path: Path
+) -> None:
     answer = await exchange(b"GET /v1/snapshot HTTP/1.0\r\n\r\n")  # type: ignore[operator]
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"Transfer-Encoding" not in head
-    state = StateMachine()
-    restoring = state.restoring()
-    restoring.feed(body)
-    state.install(restoring)
+    (tmp_path / "saved").write_bytes(body)
+    snapshot_file.read(tmp_path / "saved")
 
 
 async def test_only_some_snapshots_are_on_their_way_at_a_time(

@@ -1,0 +1,119 @@
+"""A quorum that is lost for good, and members that come back with the volume of a former life: real agents."""
+
+import asyncio
+import json
+import shutil
+
+import pytest
+import pytest_asyncio
+
+from raftq_k8s.cli.local_cluster import LocalCluster
+from raftq_k8s.raft.recovery import TERMS_PASSED
+from raftq_k8s.storage import inspection
+from raftq_k8s.storage.archive import FOLDER
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest_asyncio.fixture
+async def cluster(tmp_path, request):
+    failures = request.session.testsfailed
+    async with LocalCluster(tmp_path, arguments=("--profile", "fast")) as running:
+        await running.all_ready()
+        yield running
+        if request.session.testsfailed > failures:
+            print(running.logs(60))
+
+
+async def asked(agent, method, path, body=None):
+    connection = agent.connection()
+    try:
+        content = b"" if body is None else json.dumps(body).encode()
+        answer = await connection.request(method, path, content, timeout_s=15.0)
+        return answer.status, json.loads(answer.body) if answer.body else None
+    finally:
+        connection.close()
+
+
+async def recover(agent, **named):
+    return await asked(agent, "POST", "/v1/recover", named)
+
+
+async def leads_alone(agent, cluster_id):
+    status = await agent.status()
+    return status is not None and status.cluster == cluster_id and status.established
+
+
+async def votes(agent, member, cluster_id):
+    status = await agent.status()
+    return status is not None and status.cluster == cluster_id and member in status.voters and status.caught_up
+
+
+async def test_a_survivor_goes_on_alone_and_the_others_join_it(cluster):
+    survivor, stale, wiped = cluster.agents
+    assert (await asked(survivor, "PUT", "/v1/data/colour", "blue"))[0] == 201
+    before = await survivor.status()
+    status, refusal = await recover(survivor, cluster=before.cluster)
+    assert (status, "leads: this is for a cluster whose quorum is lost" in refusal["detail"]) == (409, True)
+
+    await asyncio.gather(cluster.kill(stale), cluster.kill(wiped))
+    shutil.rmtree(wiped.data)
+    wiped.data.mkdir()
+    assert (await recover(survivor, cluster="another"))[0] == 409
+
+    async def recovered():
+        return (await recover(survivor, cluster=before.cluster))[0] == 202
+
+    process = survivor.process.pid
+    await cluster.until(recovered, "nobody to have led for long enough", 30.0)
+
+    async def alone():
+        status = await survivor.status()
+        return status is not None and status.cluster != before.cluster and status.established
+
+    await cluster.until(alone, "the survivor to lead alone", 30.0)
+    after = await survivor.status()
+    assert after.voters == ("raftq-0",)
+    assert after.term > before.term + TERMS_PASSED
+    assert survivor.process.pid == process
+    assert survivor.running
+    assert (await asked(survivor, "GET", "/v1/data/colour"))[1] == "blue"
+    status, put = await asked(survivor, "PUT", "/v1/data/colour", "green")
+    assert (status, put["revision"] > before.last_index + 1_000_000) == (200, True)
+    (kept,) = (survivor.data / FOLDER).iterdir()
+    assert inspection.inspect(kept).cluster == before.cluster
+
+    cluster.start(wiped)
+    await cluster.until(lambda: votes(wiped, "raftq-2", after.cluster), "the empty one to vote", 60.0)
+    cluster.start(stale)
+
+    async def joins():
+        if await stale.status() is None:
+            return False
+        return (await recover(stale, join=after.cluster))[0] == 202
+
+    await cluster.until(joins, "the stale one to be told to join", 60.0)
+    await cluster.until(lambda: votes(stale, "raftq-1", after.cluster), "the stale one to vote", 60.0)
+    (kept,) = (stale.data / FOLDER).iterdir()
+    assert inspection.inspect(kept).cluster == before.cluster
+    assert (await asked(stale, "GET", "/v1/data/colour"))[1] == "green"
+
+
+async def test_a_member_that_was_removed_while_it_was_away_archives_its_volume_and_is_taken_in_anew(cluster):
+    leader = await cluster.leader()
+    away = next(agent for agent in cluster.agents if agent is not leader)
+    former = (await away.status()).incarnation
+    await cluster.kill(away)
+
+    async def removed():
+        status, _ = await asked(await cluster.leader(), "DELETE", f"/v1/members/{away.name}")
+        return status < 300
+
+    await cluster.until(removed, f"{away.name} to be removed", 30.0)
+    cluster.start(away)
+    here = (await leader.status()).cluster
+    await cluster.until(lambda: votes(away, away.name, here), f"{away.name} to vote again", 60.0)
+    assert (await away.status()).incarnation != former
+    (kept,) = (away.data / FOLDER).iterdir()
+    assert kept.name == f"{former}-removed"
+    assert inspection.inspect(kept).incarnation == former
