@@ -239,6 +239,44 @@ def certs(
     raise typer.Exit(run(folder, members or [], service, namespace, days, json))
 
 
+@application.command(
+    epilog="a database beside each agent:  [bold]raftq proxy --listen 127.0.0.1:5432 --port 5432 --server http://db-0:7480[/]\n\n"
+    "the leader's own HTTP face:    [bold]raftq proxy --listen 127.0.0.1:8080 --port 7480[/]",
+)
+def proxy(
+    port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="The port on the leader's host.")],
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where clients come.")] = "127.0.0.1:7490",
+    server: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="RAFTQ_SERVER",
+            metavar="URL",
+            show_default="http://127.0.0.1:7480",
+            help="Whom to ask who leads: an agent, or a Service of them. May be given several times.",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="RAFTQ_TOKEN_FILE", metavar="FILE", help="The file that holds the bearer token."),
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, max=3600, metavar="SECONDS", help="How long a new session waits for a leader.")
+    ] = 10.0,
+) -> None:
+    """Forward a TCP port to whoever leads.
+
+    Sessions end when another one leads: whoever leads no more must not go on with
+    them. One that comes while nobody can be reached waits for a leader.
+    """
+    from raftq_k8s.cli.proxy import parse_listen, run
+
+    try:
+        where = parse_listen(listen)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--listen'") from error
+    raise typer.Exit(run(server or ["http://127.0.0.1:7480"], token_file, where, port, wait))
+
+
 @application.command()
 def version() -> None:
     """Print the version."""

@@ -32,6 +32,14 @@ class Address(NamedTuple):
     port: int
 
 
+def parse_listen(text: str) -> Address:
+    """`HOST:PORT`, with an IPv6 host in square brackets, or `:PORT` for all addresses. Raises `ValueError`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
 class Proxy:
     """`wait_s`: for so long a new session waits for a leader that answers."""
 
@@ -151,7 +159,12 @@ async def _run(servers: Sequence[str], token: str | Path | None, listen: Address
     except OSError as error:
         print(f"raftq proxy: cannot listen on {listen.host}:{listen.port}: {error.strerror}", file=sys.stderr)
         return 2
-    async with Client(servers, token=token) as client:
+    try:
+        asked = Client(servers, token=token)
+    except ValueError as error:
+        print(f"raftq proxy: {error}", file=sys.stderr)
+        return 2
+    async with asked as client:
         following = asyncio.create_task(follow(proxy, client, port))
         log.info("%s:%d is forwarded to port %d of whoever leads", *listen, port)
         stopping = asyncio.create_task(asked_to_stop.wait())

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from raftq_k8s.cli.proxy import Address, Proxy
+from raftq_k8s.cli.proxy import Address, Proxy, parse_listen
 
 
 class Leader:
@@ -104,6 +104,25 @@ async def test_a_session_that_finds_its_leader_gone_waits_for_the_next(proxy, le
     await proxy.lead(b.address)
     async with asyncio.timeout(10):
         assert await reader.readexactly(1) == b"b"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:80", ("127.0.0.1", 80)),
+        ("[::1]:80", ("::1", 80)),
+        (":80", ("", 80)),
+        ("host:1", ("host", 1)),
+    ],
+)
+def test_where_it_listens_is_host_and_port(text, address):
+    assert parse_listen(text) == address
+
+
+@pytest.mark.parametrize("text", ["80", "host:", "host:x", "host:65536", "::1:80", ""])
+def test_anything_else_is_refused(text):
+    with pytest.raises(ValueError, match="is not HOST:PORT"):
+        parse_listen(text)
 
 
 async def test_a_session_waits_no_longer_than_it_may():
