@@ -4,7 +4,6 @@ import msgspec
 
 from raftq_k8s.node.persist_agent import PersistAgent
 from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds
-from raftq_k8s.raft.quorum import FOREVER
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import Milliseconds
 
@@ -75,5 +74,5 @@ def _settings(options: RaftqOptions) -> Settings:
         maximum_election=options.maximum_election_time,
         kept_entries=Settings().kept_entries if options.persist_agent is None else _PERSISTED_BEHIND_A_SNAPSHOT,
         max_voters=options.max_voters,
-        replace_dead_after=FOREVER if options.replace_dead_after is None else options.replace_dead_after,
+        replace_dead_after=options.replace_dead_after,
     )

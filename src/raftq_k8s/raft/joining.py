@@ -199,8 +199,11 @@ def _ready(core: Core, leader: Leader, now: Instant) -> list[Member]:
 
 def _dead(core: Core, leader: Leader, now: Instant) -> list[Member]:
     """Voters that this leader has not heard for too long; first the one that was heard last the longest ago."""
+    too_long = core.settings.replace_dead_after
+    if too_long is None:
+        return []
     heard_at = {name: leader.catch_up[name].heard_at for name in core.configuration.voters if name != core.me}
-    dead = [name for name, heard in heard_at.items() if now >= heard + core.settings.replace_dead_after]
+    dead = [name for name, heard in heard_at.items() if now >= heard + too_long]
     return [core.member(name) for name in sorted(dead, key=lambda name: (heard_at[name], name))]
 
 

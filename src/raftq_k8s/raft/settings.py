@@ -2,7 +2,6 @@
 
 import msgspec
 
-from raftq_k8s.raft.quorum import FOREVER
 from raftq_k8s.raft.types import Milliseconds
 from raftq_k8s.raft.versions import SPOKEN, Versions
 
@@ -32,8 +31,9 @@ class Settings(msgspec.Struct, frozen=True):
     """Further members stay learners."""
     silent_for: Milliseconds = 10_000.0
     """So long a member must have been silent before a namesake with another volume may take its place."""
-    replace_dead_after: Milliseconds = FOREVER
-    """When a voter has been silent for so long, a learner that has caught up takes its place."""
+    replace_dead_after: Milliseconds | None = None
+    """When a voter has been silent for so long, a learner that has caught up takes its place; `None`: it may come
+    back."""
     versions: Versions = SPOKEN
     """Of what this node can say and read."""
 
@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True):
             raise ValueError("bounds of bytes and messages must be at least 1")
         if min(self.tail_bytes, self.kept_entries) < 0:
             raise ValueError("what is kept of the log, in memory and behind a snapshot, is not less than nothing")
-        if self.max_voters < 1 or min(self.silent_for, self.replace_dead_after) < 0:
+        if self.max_voters < 1 or min(self.silent_for, self.replace_dead_after or 0.0) < 0:
             raise ValueError("somebody must vote, and nobody can have been silent for less than no time")
         if not 0 < self.versions.oldest <= self.versions.newest:
             raise ValueError(f"versions must go from an older to a newer one, not {self.versions}")

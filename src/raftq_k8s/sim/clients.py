@@ -1,15 +1,15 @@
-"""Callers that put, compare and set, delete and read, on any node, and remember when they asked and what they heard.
+"""Callers that change one key or two, by all commands there are, and read, on any node; they remember when they asked,
+and what they heard.
 
 A caller waits for its answer, or until its node dies or stays silent for too long: then it does not know. It never
-repeats a command whose fate it does not know; one that was refused it may repeat, for that provably did nothing. How
-they read is `readers.py`; those that repeat everything, in sessions, are `session_clients.py`.
+repeats a command whose fate it does not know; one that was refused it may repeat, for that provably did nothing. What
+they ask for is `requests.py`, how they read `readers.py`; those that repeat everything, in sessions, are
+`session_clients.py`.
 """
 
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from raftq_k8s.node.forwarding import Outcome, Refused, Unknown
 from raftq_k8s.node.submissions import Token
@@ -18,10 +18,10 @@ from raftq_k8s.sim.dice import Dice
 from raftq_k8s.sim.events import Events
 from raftq_k8s.sim.history import History
 from raftq_k8s.sim.invariants import Invariants
-from raftq_k8s.sim.linearizability import Kind, Operation
 from raftq_k8s.sim.readers import Readers
+from raftq_k8s.sim.requests import Request, a_request
 from raftq_k8s.sim.violation import EXACTLY_ONCE, Violation
-from raftq_k8s.state.commands import Applied, NotAsExpected, Put, PutIf, encode
+from raftq_k8s.state.commands import Applied, NotAsExpected, Transacted
 
 if TYPE_CHECKING:
     from raftq_k8s.sim.machine import Machine
@@ -82,13 +82,14 @@ class Clients:
             return
         for waits in [True] + [False] * (dice.one_of(BURSTS) - 1):
             client.number += 1
-            operation = a_change(dice, key, f'"{client.name}-{client.number}"', machine, self._events.now)
-            operation.let_go = not waits
-            self.history.add(key, operation)
-            self._call(client, operation, machine)
+            value, document = f'"{client.name}-{client.number}"', machine.state.document
+            request = a_request(dice, self.history.keys, value, document, self._events.now)
+            request.let_go = not waits
+            self.history.add_all(request)
+            self._call(client, request, machine)
 
-    def _call(self, client: Client, operation: Operation, machine: "Machine") -> None:
-        self.send(client.name, operation.command, machine, client.dice, partial(self._ended, client, operation))
+    def _call(self, client: Client, request: Request, machine: "Machine") -> None:
+        self.send(client.name, request.command, machine, client.dice, partial(self._ended, client, request))
 
     def send(self, caller: str, command: bytes, machine: "Machine", dice: Dice, then: Then) -> None:
         """`then` hears what becomes of it; after `Unknown`, because it took too long, perhaps once more."""
@@ -109,28 +110,28 @@ class Clients:
         self._invariants.answered(call.command, outcome)
         call.then(outcome)
 
-    def _ended(self, client: Client, operation: Operation, outcome: Outcome) -> None:
+    def _ended(self, client: Client, request: Request, outcome: Outcome) -> None:
         match outcome:
-            case Applied() | NotAsExpected():
-                note_answer(operation, outcome, self._events.now)
+            case Applied() | Transacted() | NotAsExpected():
+                request.answered(outcome, self._events.now)
             case Refused():
-                if client.retries and not operation.let_go:
-                    self._events.after(client.think, self._retry, client, operation)
+                if client.retries and not request.let_go:
+                    self._events.after(client.think, self._retry, client, request)
                     return
             case Unknown():
                 pass
             case _:
                 raise Violation(EXACTLY_ONCE, f"nobody asked for what ends as {outcome}")
-        if not operation.let_go:
-            operation.let_go = True
+        if not request.let_go:
+            request.let_go = True
             self.begin(client)
 
-    def _retry(self, client: Client, operation: Operation) -> None:
+    def _retry(self, client: Client, request: Request) -> None:
         machine = client.dice.one_of(self._machines)
         if self.stopped or not machine.up:
             self.begin(client)
             return
-        self._call(client, operation, machine)
+        self._call(client, request, machine)
 
     def crashed(self, machine: "Machine") -> None:
         """Whoever waited for an answer of that process will not get it."""
@@ -152,27 +153,3 @@ class Clients:
         for call in self._open.values():
             if call.machine.had_time_since(call.deadline):
                 raise Violation(EXACTLY_ONCE, f"{call.caller} was never answered by {call.machine.name}")
-
-
-def a_change(dice: Dice, key: str, value: str, machine: "Machine", now: Instant) -> Operation:
-    """Something that may be done to a key, by a caller that looks at that node's state before. No two are the same."""
-    chance = dice.between(0.0, 1.0)
-    if chance < 0.15:
-        # Told from other deletes by a field that no release knows, and every release passes over.
-        return Operation(Kind.DELETE, None, now, msgspec.msgpack.encode(["delete", key, value]))
-    if chance < 0.6:
-        return Operation(Kind.PUT, value.encode(), now, encode(Put(key, value.encode())))
-    expected, revision = machine.state.document.get(key) or (None, 0)
-    operation = Operation(Kind.CAS, value.encode(), now, encode(PutIf(key, value.encode(), revision)))
-    operation.expected = expected
-    return operation
-
-
-def note_answer(operation: Operation, answer: Applied | NotAsExpected, now: Instant) -> None:
-    operation.returned = now
-    match answer:
-        case Applied(existed=existed):
-            operation.existed = existed
-            operation.succeeded = True
-        case NotAsExpected():
-            operation.succeeded = False

@@ -2,6 +2,7 @@
 
 from raftq_k8s.sim.invariants import Invariants
 from raftq_k8s.sim.linearizability import FOREVER, Operation, is_explained_by_likely_places, is_linearizable
+from raftq_k8s.sim.requests import Request
 from raftq_k8s.sim.violation import LINEARIZABILITY, Violation
 
 
@@ -13,6 +14,10 @@ class History:
 
     def add(self, key: str, operation: Operation) -> None:
         self._operations[key].append(operation)
+
+    def add_all(self, request: Request) -> None:
+        for key, operation in request.operations.items():
+            self.add(key, operation)
 
     def check(self) -> None:
         for key, operations in self._operations.items():

@@ -35,7 +35,6 @@ class Operation:
         "expected",
         "invoked",
         "kind",
-        "let_go",
         "likely_place",
         "returned",
         "succeeded",
@@ -52,8 +51,6 @@ class Operation:
         """Of a `CAS`; `None` when its caller never heard."""
         self.likely_place = 0
         """Where an observer believes that it stands among the others: what is tried first, and proves nothing."""
-        self.let_go = False
-        """Whether its caller went on without waiting for the answer."""
 
 
 class Impossible(Exception):

@@ -11,10 +11,10 @@ import msgspec
 
 from raftq_k8s.node.forwarding import Outcome, Refused, Unknown
 from raftq_k8s.raft.types import Instant, Milliseconds
-from raftq_k8s.sim.clients import Clients, Then, a_change, note_answer
+from raftq_k8s.sim.clients import Clients, Then
 from raftq_k8s.sim.dice import Dice
 from raftq_k8s.sim.events import Events
-from raftq_k8s.sim.linearizability import FOREVER, Operation
+from raftq_k8s.sim.requests import Request, a_request
 from raftq_k8s.sim.session_watch import IDLE_MS, Once, Session, SessionWatch
 from raftq_k8s.state.commands import (
     Applied,
@@ -22,6 +22,7 @@ from raftq_k8s.state.commands import (
     NoSuchSession,
     NotAsExpected,
     SessionOpened,
+    Transacted,
     encode,
 )
 
@@ -34,10 +35,10 @@ BURSTS = (1, 1, 1, 5)
 class _Task:
     """One command, and how often it was sent."""
 
-    __slots__ = ("body", "once", "operation", "tries", "waits")
+    __slots__ = ("once", "request", "tries", "waits")
 
-    def __init__(self, body: bytes, once: Once, operation: Operation, waits: bool) -> None:
-        self.body, self.once, self.operation, self.waits = body, once, operation, waits
+    def __init__(self, once: Once, request: Request, waits: bool) -> None:
+        self.once, self.request, self.waits = once, request, waits
         self.tries = 0
 
 
@@ -107,19 +108,18 @@ class SessionClient:
     def _change(self, session: Session, machine: "Machine", waits: bool) -> None:
         self._values += 1
         self._sequence += 1
-        key = self._dice.one_of(self._clients.history.keys)
-        operation = a_change(self._dice, key, f'"{self._name}-{self._values}"', machine, self._events.now)
-        task = _Task(operation.command, Once(session, self._sequence), operation, waits)
-        self._try(task, machine)
-        self._clients.history.add(key, operation)
+        value, keys = f'"{self._name}-{self._values}"', self._clients.history.keys
+        request = a_request(self._dice, keys, value, machine.state.document, self._events.now)
+        self._clients.history.add_all(request)
+        self._try(_Task(Once(session, self._sequence), request, waits), machine)
 
     def _try(self, task: _Task, machine: "Machine") -> None:
         task.tries += 1
         once = task.once
-        command = _told_apart(InSession(once.session.id, once.sequence, task.body), task.tries)
+        command = _told_apart(InSession(once.session.id, once.sequence, task.request.command), task.tries)
         self._watch.sent(command, once)
         if task.tries == 1:
-            task.operation.command = command
+            task.request.stands_as(command)
         self._send(command, machine, partial(self._ended, task, task.tries))
 
     def _try_again(self, task: _Task) -> None:
@@ -133,8 +133,8 @@ class SessionClient:
 
     def _ended(self, task: _Task, number: int, outcome: Outcome) -> None:
         match outcome:
-            case Applied() | NotAsExpected() if task.operation.returned == FOREVER:
-                note_answer(task.operation, outcome, self._events.now)
+            case Applied() | Transacted() | NotAsExpected() if not task.request.is_answered:
+                task.request.answered(outcome, self._events.now)
             case _:
                 pass
         if number != task.tries:
@@ -143,7 +143,7 @@ class SessionClient:
             case Refused() | Unknown():
                 self._events.after(self._dice.between(0.0, 2 * self._think), self._try_again, task)
                 return
-            case Applied() if self._dice.chance(0.2):
+            case Applied() | Transacted() if self._dice.chance(0.2):
                 self._events.after(self._dice.between(0.0, 500.0), self._try_again, task)
             case NoSuchSession() if self._session is task.once.session:
                 self._session = None

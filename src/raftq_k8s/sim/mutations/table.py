@@ -3,6 +3,7 @@
 from raftq_k8s.sim.mutations import (
     callers,
     disks,
+    documents,
     elections,
     leases,
     membership,
@@ -20,6 +21,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *disks.MUTATIONS,
     *callers.MUTATIONS,
     *sessions.MUTATIONS,
+    *documents.MUTATIONS,
     *snapshots.MUTATIONS,
     *leases.MUTATIONS,
     *transfers.MUTATIONS,
