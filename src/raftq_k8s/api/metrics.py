@@ -6,6 +6,7 @@ else lives in the process does not show here.
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
+from typing import get_args
 
 from aiohttp.web import BaseRequest
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
@@ -20,7 +21,15 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from raftq_k8s.api.answers import Answer
-from raftq_k8s.api.views import DistributionView, FrameView, LabelView, LoopView, Node
+from raftq_k8s.api.views import (
+    ApplicationCondition,
+    ApplicationView,
+    DistributionView,
+    FrameView,
+    LabelView,
+    LoopView,
+    Node,
+)
 from raftq_k8s.node.status import MemberStatus, NodeStatus, RaftRole
 from raftq_k8s.node.timings import Timings
 
@@ -29,10 +38,16 @@ _LAG_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 
 class Metrics:
     def __init__(
-        self, node: Node, version: str, label: LabelView | None, frames: FrameView | None, loop: LoopView | None
+        self,
+        node: Node,
+        version: str,
+        label: LabelView | None,
+        frames: FrameView | None,
+        loop: LoopView | None,
+        application: ApplicationView | None,
     ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Readings(node, version, label, frames, loop))
+        self._registry.register(_Readings(node, version, label, frames, loop, application))
         ProcessCollector(registry=self._registry)
         self._label_lag = (
             Histogram(
@@ -57,13 +72,20 @@ class Metrics:
 
 class _Readings(Collector):
     def __init__(
-        self, node: Node, version: str, label: LabelView | None, frames: FrameView | None, loop: LoopView | None
+        self,
+        node: Node,
+        version: str,
+        label: LabelView | None,
+        frames: FrameView | None,
+        loop: LoopView | None,
+        application: ApplicationView | None,
     ) -> None:
         self._node = node
         self._version = version
         self._label = label
         self._frames = frames
         self._loop = loop
+        self._application = application
 
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("raftq_build", "The release that runs.", value={"version": self._version})
@@ -90,6 +112,8 @@ class _Readings(Collector):
             )
             stalls.add_metric([], self._loop.stalls)
             yield stalls
+        if self._application is not None:
+            yield from _of_application(self._application)
 
 
 def _of_node(status: NodeStatus) -> Iterator[Metric]:
@@ -171,6 +195,22 @@ def _of_label(label: LabelView) -> Iterator[Metric]:
             label.api_last_success,
             unit="seconds",
         )
+
+
+def _of_application(application: ApplicationView) -> Iterator[Metric]:
+    now = application.state().state
+    yield _gauge_by(
+        "raftq_application_state",
+        "1 for the state of the application beside this node, 0 for the others.",
+        "state",
+        {state: int(state == now) for state in get_args(ApplicationCondition)},
+    )
+    told = CounterMetricFamily(
+        "raftq_application_hooks", "What hooks were told, by hook and outcome.", labels=["hook", "outcome"]
+    )
+    for (hook, outcome), times in application.hooks_told.items():
+        told.add_metric([hook, outcome], times)
+    yield told
 
 
 def _gauge(name: str, explanation: str, value: float, unit: str = "") -> Metric:

@@ -72,7 +72,7 @@ class HttpFace:
         self._host = host
         self._port = port
         self._guard = guard or Guard()
-        self._metrics = Metrics(node, version, label, frames, loop)
+        self._metrics = Metrics(node, version, label, frames, loop, application)
         self._connections = Connections(self._answer, connection_limit, idle_timeout_s)
         self._events = Events(node, connection_limit // 2)
         self._version = version
@@ -111,7 +111,7 @@ class HttpFace:
                 Route("GET", "/v1/members", Access.READ, members.list),
                 ArgumentRoute("DELETE", "/v1/members/{name}", Access.ADMINISTER, members.remove),
                 ArgumentRoute("POST", "/v1/members/{name}/promote", Access.ADMINISTER, members.promote),
-                Route("POST", "/v1/transfer", Access.ADMINISTER, Transfer(node, timeout_s).post),
+                Route("POST", "/v1/transfer", Access.ADMINISTER, Transfer(node, timeout_s, application).post),
                 Route("GET", "/v1/pause", Access.READ, pause.get),
                 Route("POST", "/v1/pause", Access.ADMINISTER, pause.begin),
                 Route("DELETE", "/v1/pause", Access.ADMINISTER, pause.end),

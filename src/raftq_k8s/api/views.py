@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol, overload
 
 import msgspec
@@ -112,12 +113,15 @@ class Operations(Protocol):
         """Archive this volume, and join that cluster with an empty one."""
 
 
+ApplicationCondition = Literal["stopped", "starting", "promoted", "stopping"]
+
+
 class ApplicationState(msgspec.Struct, frozen=True, kw_only=True):
     """How the application beside this node stands."""
 
     wanted: Literal["running", "stopped"]
     """What it is to do in this pod."""
-    state: Literal["stopped", "starting", "promoted", "stopping"]
+    state: ApplicationCondition
     term: Term | None
     """The fencing token, while it is to run."""
     lease_left_ms: Milliseconds
@@ -145,6 +149,14 @@ class ApplicationView(Protocol):
 
     async def report(self, report: ApplicationReport) -> ApplicationState:
         """Raises `OperationRefused` for a report about another term than the one that is now."""
+
+    def set_aside(self) -> AbstractAsyncContextManager[None]:
+        """Within it the application does not run, and the log says so: leadership can change hands. Entering it takes
+        as long as the application needs to stop, within bounds."""
+
+    @property
+    def hooks_told(self) -> Mapping[tuple[str, str], int]:
+        """What hooks were told, by hook and outcome."""
 
 
 class LabelView(Protocol):

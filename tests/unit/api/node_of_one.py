@@ -1,6 +1,8 @@
 """A node for the HTTP face alone: it commits at once, or refuses as it is told."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -186,6 +188,7 @@ class AgentOfOne:
     def __init__(self) -> None:
         self.asked: list[object] = []
         self.refusal: OperationRefused | None = None
+        self.hooks_told = {("exec", "done"): 3}
         self.now = ApplicationState(
             wanted="running",
             state="starting",
@@ -214,6 +217,12 @@ class AgentOfOne:
         self._take(report)
         self.now = msgspec.structs.replace(self.now, state=report.state or self.now.state)
         return self.now
+
+    @asynccontextmanager
+    async def set_aside(self) -> AsyncIterator[None]:
+        self.asked.append("set aside")
+        yield
+        self.asked.append("resumed")
 
     def _take(self, asked: object) -> None:
         if self.refusal is not None:

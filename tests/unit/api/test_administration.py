@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
-from node_of_one import ME, OTHER, NodeOfOne
+from node_of_one import ME, OTHER, AgentOfOne, NodeOfOne
 
 from raftq_k8s.api import snapshots
 from raftq_k8s.api.server import HttpFace
@@ -97,6 +97,21 @@ async def test_a_change_that_is_refused_is_explained(
 async def test_the_leadership_is_handed_over(http: ClientSession, body: bytes, leader: str) -> None:
     async with http.post("/v1/transfer", data=body) as response:
         assert (response.status, await response.json()) == (200, {"leader": leader, "term": 8})
+
+
+async def test_before_the_leadership_is_handed_over_the_application_stops(
+    http: ClientSession, agent: AgentOfOne
+) -> None:
+    async with http.post("/v1/transfer", json={"to": "raftq-1"}) as response:
+        assert response.status == 200
+    assert agent.asked == ["set aside", "resumed"]
+
+
+async def test_for_a_transfer_that_cannot_be_the_application_does_not_stop(
+    http: ClientSession, agent: AgentOfOne
+) -> None:
+    async with http.post("/v1/transfer", json={"to": "raftq-2"}):  # it is not connected
+        assert agent.asked == []
 
 
 @pytest.mark.parametrize(

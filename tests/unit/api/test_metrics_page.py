@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import ClientSession
-from node_of_one import FramesOfOne, LabelOfOne, LoopOfOne, NodeOfOne
+from node_of_one import AgentOfOne, FramesOfOne, LabelOfOne, LoopOfOne, NodeOfOne
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
@@ -49,6 +49,9 @@ EXPECTED = {
     "raftq_persist_seconds_bucket{le=0.0025}": 1,
     "raftq_commit_seconds_sum": 0.004,
     "raftq_election_duration_seconds_count": 1,
+    "raftq_application_hooks_total{hook=exec,outcome=done}": 3,
+    "raftq_application_state{state=starting}": 1,
+    "raftq_application_state{state=promoted}": 0,
     "raftq_label_writes_total{outcome=written}": 2,
     "raftq_label_pending": 1,
     "raftq_labelled_leaders": 1,
@@ -66,7 +69,16 @@ async def label() -> LabelOfOne:
 
 @pytest.fixture
 async def face(node: NodeOfOne, label: LabelOfOne) -> AsyncIterator[HttpFace]:
-    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9", label=label, frames=FramesOfOne(), loop=LoopOfOne())
+    face = HttpFace(
+        node,
+        "127.0.0.1",
+        0,
+        version="9.9.9",
+        label=label,
+        frames=FramesOfOne(),
+        loop=LoopOfOne(),
+        application=AgentOfOne(),
+    )
     await face.start()
     face.observe_label_lag(0.07)
     face.observe_label_lag(3.0)
