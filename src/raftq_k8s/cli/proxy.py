@@ -136,7 +136,7 @@ async def follow(proxy: Proxy, client: Client, port: int) -> None:
     while True:
         try:
             async for leader in client.watch_leader():
-                if leader.address is not None:
+                if leader is not None and leader.address is not None:
                     host, _, _ = leader.address.rpartition(":")
                     await proxy.lead(Address(host.strip("[]"), port))
         except ClientError as error:

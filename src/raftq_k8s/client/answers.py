@@ -80,6 +80,13 @@ class Role(IntEnum):
     LEADER = 3
 
 
+class Label(msgspec.Struct, frozen=True):
+    pending: bool
+    """What the Kubernetes API shows is not known to be what Raft wants."""
+    labelled_leaders: int | None
+    """How many pods it shows with the leader's label; `None` before it first answered."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """What one server knows of itself and of its cluster."""
 
@@ -101,9 +108,12 @@ class Status(msgspec.Struct, frozen=True):
     connected: tuple[str, ...]
     base_index: int = 0
     snapshot_index: int = 0
+    volume_full: bool = False
+    version: str | None = None
     paused: str | None = None
-    volume_bytes: int | None = None
-    label: str | None = None
+    """The reason of a pause."""
+    label: Label | None = None
+    """`None` where it labels no pod."""
 
 
 class Member(msgspec.Struct, frozen=True):

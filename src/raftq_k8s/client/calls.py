@@ -44,7 +44,8 @@ class Caller:
         failures = hops = 0
         while True:
             server = self.servers.next(call.only_leader)
-            verdict = await self._tried(server, call.request, effort.patience_s(now()))
+            began = now()
+            verdict = await self._tried(server, call.request, effort.patience_s(began))
             if isinstance(verdict, Elsewhere):
                 self.servers.leader = verdict.server
                 hops += 1
@@ -63,8 +64,10 @@ class Caller:
                     failures += 1
                     effort.failed(verdict)
                     self.servers.failed(server)
-                    pause_s = effort.pause_s(verdict, failures % len(self.servers) == 0, now())
-                    await asyncio.sleep(pause_s)
+                    round_over = failures % len(self.servers) == 0
+                    ended = now()
+                    took_s = ended - began
+                    await asyncio.sleep(effort.pause_s(verdict, round_over=round_over, took_s=took_s, now=ended))
 
     async def _tried(self, server: str, request: Request, patience_s: float) -> Verdict:
         try:

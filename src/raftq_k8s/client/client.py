@@ -5,23 +5,23 @@ what is safe to repeat (`repeating.py`), and says of each failure whether someth
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from raftq_k8s.client import paths
 from raftq_k8s.client.answers import Change, Changed, Failover, Keys, Leader, Member, Status, Value, decoded
 from raftq_k8s.client.calls import Call, Caller
-from raftq_k8s.client.errors import Problem, Refused, Unavailable
+from raftq_k8s.client.errors import Problem, Refused, Unavailable, Unreachable
 from raftq_k8s.client.event_stream import Event
-from raftq_k8s.client.exchange import Answer, Exchange, Request, Token
-from raftq_k8s.client.repeating import Repeat
+from raftq_k8s.client.exchange import Answer, Exchange, Request, Token, Unanswered, Unsent
+from raftq_k8s.client.repeating import Done, Elsewhere, Final, NothingDone, NothingKnown, Repeat, judge
 from raftq_k8s.client.servers import DEFAULT_SERVER, Servers
 from raftq_k8s.client.sessions import Session
-from raftq_k8s.client.streams import events_of
+from raftq_k8s.client.streams import SILENCE_S, events_of
 from raftq_k8s.client.writes import Writer, revision
 
 Consistency: TypeAlias = Literal["linearizable", "lease", "local"]
@@ -32,6 +32,14 @@ PATIENCE_S = 60.0
 """So long a watch goes on looking for a server."""
 
 _STALE_PAUSE_S = 0.05
+
+
+class Snapshot(NamedTuple):
+    server: str
+    headers: Mapping[str, str]
+    """By lower-case name: `x-raftq-applied-index`, `x-raftq-term`, `x-raftq-cluster`."""
+    pieces: AsyncIterator[bytes]
+    """Raises `Unreachable` where it breaks off; half of it is no snapshot."""
 
 
 class Client(Writer):
@@ -115,7 +123,7 @@ class Client(Writer):
         while True:
             answer = await self._asked(Request("GET", "/v1/leader"))
             leader = decoded(answer.body, Leader)
-            if self._is_news(leader):
+            if self._is_news(leader.term):
                 return leader
             if now() > deadline:
                 sentence = f"{answer.server} still takes {leader.id} for the leader, which another server has deposed"
@@ -123,22 +131,22 @@ class Client(Writer):
             self._servers.failed(answer.server)
             await asyncio.sleep(_STALE_PAUSE_S)
 
-    async def watch_leader(self, *, patience_s: float = PATIENCE_S) -> AsyncGenerator[Leader, None]:
-        """Who leads, and each leader after it. Nothing is said while nobody leads. Raises as `watch` does."""
-        said: Leader | None = None
+    async def watch_leader(self, *, patience_s: float = PATIENCE_S) -> AsyncGenerator[Leader | None, None]:
+        """Who leads, and each leader after it; `None` while nobody is known to. Raises as `watch` does."""
+        said: tuple[object, ...] = ()
         async with aclosing(events_of(self._caller, Request("GET", "/v1/leader/events"), patience_s)) as events:
             async for event in events:
                 if event.name != "leader":
                     continue
-                leader = decoded(event.data, Leader)
-                if self._is_news(leader) and (said is None or _differ(said, leader)):
-                    said = leader
-                    yield leader
+                told = decoded(event.data, _Told)
+                if self._is_news(told.term) and (told.id, told.term, told.address) != said:
+                    said = told.id, told.term, told.address
+                    yield None if told.id is None else decoded(event.data, Leader)
 
-    def _is_news(self, leader: Leader) -> bool:
-        if leader.term < self._highest_term:
+    def _is_news(self, term: int) -> bool:
+        if term < self._highest_term:
             return False
-        self._highest_term = leader.term
+        self._highest_term = term
         return True
 
     # ------------------------------------------------------------------------------------------------------ the cluster
@@ -148,7 +156,10 @@ class Client(Writer):
         return decoded((await self._asked(Request("GET", "/v1/status"))).body, Status)
 
     async def members(self) -> tuple[Member, ...]:
-        """As the leader knows them."""
+        """As the leader knows them; where it cannot be reached, or nobody leads, as another server does."""
+        leader = (await self.status()).leader_http
+        if leader is not None and self._servers.first.startswith("http:"):
+            self._servers.leader = f"http://{leader}"
         answer = await self._asked(Request("GET", "/v1/members"), only_leader=True)
         return decoded(answer.body, _Members).members
 
@@ -175,14 +186,34 @@ class Client(Writer):
         await self._asked(Request("DELETE", "/v1/pause"))
 
     async def drain(self) -> None:
-        """Have the first of the servers hand over what it does, and end: that one, and no other in its place."""
+        """Have the first of the servers hand over what it does, before its process is ended: that one, and no other in
+        its place."""
         one = Caller(self._caller.exchange, Servers((self._servers.first,)), self._timeout_s)
         await one.call(Call(Request("POST", "/v1/drain"), Repeat.HARMLESS))
 
     async def history(self) -> tuple[Failover, ...]:
-        """The latest changes of the leader, as the server that answers saw them."""
+        """The latest changes of the leader, the latest last, as the server that answers saw them."""
         answer = await self._asked(Request("GET", "/v1/history"))
         return decoded(answer.body, _History).failovers
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """All that the cluster holds, as one server has applied it by now."""
+        request = Request("GET", "/v1/snapshot")
+        server = (await self._asked(request._replace(method="HEAD"))).server
+        try:
+            async with aclosing(self._caller.exchange.stream(server, request, SILENCE_S)) as stream:
+                head = await anext(stream)
+                assert isinstance(head, Answer)
+                match judge(head):
+                    case Done():
+                        yield Snapshot(server, head.headers, _bytes(stream))
+                    case Final(error) | NothingDone(error):
+                        raise error
+                    case Elsewhere() | NothingKnown():
+                        raise Unreachable(f"{server} answered {head.status} where a snapshot was asked for")
+        except (Unsent, Unanswered) as error:
+            raise Unreachable(str(error)) from error
 
     async def _asked(self, request: Request, *, only_leader: bool = False) -> Answer:
         return await self._caller.call(Call(request, Repeat.HARMLESS, only_leader))
@@ -195,6 +226,12 @@ class Client(Writer):
         if self._opened is None:
             raise RuntimeError("a client is opened by `async with Client(…) as client`")
         return self._opened
+
+
+async def _bytes(stream: AsyncIterator[bytes | Answer]) -> AsyncGenerator[bytes, None]:
+    async for piece in stream:
+        assert isinstance(piece, bytes)
+        yield piece
 
 
 class _At(msgspec.Struct):
@@ -221,6 +258,14 @@ class _Changed(msgspec.Struct):
     changes: list[_Change]
 
 
+class _Told(msgspec.Struct):
+    """Of the leader, or that there is none."""
+
+    id: str | None
+    term: int
+    address: str | None = None
+
+
 class _Members(msgspec.Struct):
     members: tuple[Member, ...]
 
@@ -240,7 +285,3 @@ def _changed(event: Event) -> Changed:
 
 def _change(told: _Change) -> Change:
     return Change(told.key, bytes(told.document if told.key is None else told.value) or None)
-
-
-def _differ(one: Leader, other: Leader) -> bool:
-    return (one.id, one.address, one.term) != (other.id, other.address, other.term)

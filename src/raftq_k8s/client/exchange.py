@@ -108,15 +108,14 @@ class Exchange:
             return Answer(server, response.status, _lowered(response.headers), body)
 
     async def stream(self, server: str, request: Request, silence_s: float) -> AsyncGenerator[bytes | Answer, None]:
-        """The answer that the server has instead of a stream; or else its body, in pieces, until the server ends it.
+        """The head of the answer, with no body where it is 200; then the body, in pieces, until the server ends it.
 
         Raises `Unsent`, and `Unanswered` when it breaks off or is silent for so long.
         """
         async with self.opened(server, request, aiohttp.ClientTimeout(sock_read=silence_s)) as response:
             try:
-                if response.status != 200:
-                    yield Answer(server, response.status, _lowered(response.headers), await response.read())
-                    return
+                body = b"" if response.status == 200 else await response.read()
+                yield Answer(server, response.status, _lowered(response.headers), body)
                 async for piece in response.content.iter_any():
                     yield piece
             except (aiohttp.ClientError, OSError, TimeoutError) as error:

@@ -155,8 +155,9 @@ class Effort:
                 if self._repeat is Repeat.HARMFUL:
                     raise OutcomeUnknown(sentence)
 
-    def pause_s(self, verdict: NothingDone | NothingKnown, round_over: bool, now: float) -> float:
-        """How long to wait before the next try. Raises what the call ends with, where the time is over."""
+    def pause_s(self, verdict: NothingDone | NothingKnown, *, round_over: bool, took_s: float, now: float) -> float:
+        """How long to wait before the next try. Raises what the call ends with, where the time is over; for a write,
+        where it would be over before a try as long as this one: that one would leave the outcome unknown."""
         pause_s = 0.0
         if round_over:
             self._rounds += 1
@@ -164,14 +165,12 @@ class Effort:
             pause_s = random.uniform(longest / 2, longest)
         if isinstance(verdict, NothingDone):
             pause_s = max(pause_s, verdict.pause_s)
-        if now + pause_s >= self._deadline:
-            raise self.failure()
+        needed_s = took_s if self._repeat is Repeat.HARMFUL else 0.0
+        if now + pause_s + needed_s >= self._deadline:
+            raise self._last
         return pause_s
 
     @property
     def in_doubt(self) -> bool:
         """An earlier try may have taken effect."""
         return self._doubt is not None
-
-    def failure(self) -> ClientError:
-        return self._last

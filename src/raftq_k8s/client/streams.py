@@ -41,7 +41,8 @@ async def events_of(caller: Caller, request: Request, patience_s: float) -> Asyn
             effort.failed(verdict)
             caller.servers.failed(server)
             if not heard:
-                await asyncio.sleep(effort.pause_s(verdict, failures % len(caller.servers) == 0, now()))
+                round_over = failures % len(caller.servers) == 0
+                await asyncio.sleep(effort.pause_s(verdict, round_over=round_over, took_s=0.0, now=now()))
 
 
 class _NotServed(Exception):
@@ -55,9 +56,10 @@ async def _pieces(caller: Caller, server: str, request: Request) -> AsyncGenerat
     decoder = EventDecoder()
     async with aclosing(caller.exchange.stream(server, request, SILENCE_S)) as stream:
         async for piece in stream:
-            if isinstance(piece, Answer):
+            if isinstance(piece, bytes):
+                yield decoder.feed(piece), decoder.last_id
+            elif piece.status != 200:
                 raise _not_served(piece)
-            yield decoder.feed(piece), decoder.last_id
 
 
 def _not_served(answer: Answer) -> Exception:

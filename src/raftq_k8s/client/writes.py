@@ -95,7 +95,11 @@ class Writer(ABC):
     async def transact(self, operations: Sequence[Operation], conditions: Sequence[Condition] = ()) -> Transacted:
         """Compare all, then apply all, or nothing; all of it has one revision."""
         body = {"if": [_condition(each) for each in conditions], "do": [_operation(each) for each in operations]}
-        answer = await self.send(Request("POST", "/v1/transactions", body=_encode(body)))
+        return await self.transact_text(_encode(body))
+
+    async def transact_text(self, text: bytes) -> Transacted:
+        """The same, in the form of `POST /v1/transactions`."""
+        answer = await self.send(Request("POST", "/v1/transactions", body=text))
         return decoded(answer.body, Transacted)
 
 

@@ -24,6 +24,13 @@ class HangUp(NamedTuple):
     """The request is read whole, and the connection closed without an answer."""
 
 
+class Late(NamedTuple):
+    """A reply that comes after so long."""
+
+    seconds: float
+    reply: Reply
+
+
 class Silence(NamedTuple):
     """The request is read whole, and never answered."""
 
@@ -34,7 +41,7 @@ class Events(NamedTuple):
     text: bytes
 
 
-Step = Reply | HangUp | Silence | Events | Callable[[Asked], Reply]
+Step = Reply | Late | HangUp | Silence | Events | Callable[[Asked], Reply]
 
 
 def json_reply(status: int, value: object, **headers: str) -> Reply:
@@ -98,7 +105,10 @@ class ScriptedServer:
         self.asked.append(asked)
         self.was_asked.set()
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        match step if isinstance(step, Reply | HangUp | Silence | Events) else step(asked):
+        if isinstance(step, Late):
+            await asyncio.sleep(step.seconds)
+            step = step.reply
+        match step if isinstance(step, Reply | Late | HangUp | Silence | Events) else step(asked):
             case Reply(status, body, extra):
                 lines = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {len(body)}"]
                 lines += [f"{name}: {text}" for name, text in extra]

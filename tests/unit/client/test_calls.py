@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from scripted_server import HangUp, Reply, ScriptedServer, Silence, json_reply, nobody, problem
+from scripted_server import HangUp, Late, Reply, ScriptedServer, Silence, json_reply, nobody, problem
 
 from raftq_k8s.client import (
     Client,
@@ -102,6 +102,14 @@ async def test_without_a_leader_the_caller_hears_that_nothing_was_done():
     assert len(server.asked) > 1
 
 
+async def test_a_write_is_not_sent_again_when_its_answer_would_come_too_late():
+    late = Late(0.4, problem(503, "no-leader"))
+    async with ScriptedServer(late) as server, Client([server.url], timeout_s=0.7) as client:
+        with pytest.raises(Unavailable):
+            await client.put("colour", "blue")
+    assert len(server.asked) == 1
+
+
 async def test_without_a_server_the_caller_hears_which_address_is_wrong():
     address = await nobody()
     async with Client([address], timeout_s=0.3) as client:
@@ -161,21 +169,34 @@ async def test_a_missing_key_is_none_and_a_missing_server_path_is_not():
             await client.get("colour")
 
 
+def away(leader):
+    return Reply(307, b"", (("Location", f"{leader}/v1/transfer"),))
+
+
 async def test_what_only_a_leader_can_do_is_asked_of_the_leader_and_then_of_it_first():
-    members = json_reply(200, {"members": []})
-    async with ScriptedServer(members) as leader:
-        away = Reply(307, b"", (("Location", f"{leader.url}/v1/members"),))
-        async with ScriptedServer(away) as follower, Client([follower.url]) as client:
-            await client.members()
-            await client.members()
+    led = json_reply(200, {"leader": "raftq-1", "term": 8})
+    async with (
+        ScriptedServer(led) as leader,
+        ScriptedServer(away(leader.url)) as follower,
+        Client([follower.url]) as client,
+    ):
+        await client.transfer("raftq-1")
+        await client.transfer("raftq-1")
     assert (len(follower.asked), len(leader.asked)) == (1, 2)
+    assert leader.asked[0].body == b'{"to":"raftq-1"}'
 
 
 async def test_a_leader_that_has_gone_is_forgotten():
-    members = json_reply(200, {"members": []})
-    gone = Reply(307, b"", (("Location", f"{await nobody()}/v1/members"),))
-    async with ScriptedServer(gone, members) as server, Client([server.url]) as client:
-        assert await client.members() == ()
+    led = json_reply(200, {"leader": "raftq-1", "term": 8})
+    async with ScriptedServer(away(await nobody()), led) as server, Client([server.url]) as client:
+        assert await client.transfer() == "raftq-1"
+
+
+async def test_a_leader_out_of_reach_is_named_with_what_to_do():
+    gone = await nobody()
+    async with ScriptedServer(away(gone)) as server, Client([server.url], timeout_s=0.3) as client:
+        with pytest.raises(Unreachable, match=f"{gone}: connection refused.*ask through its Service"):
+            await client.transfer()
 
 
 async def test_members_that_send_a_client_to_each_other_do_not_keep_it_busy():
@@ -184,7 +205,7 @@ async def test_members_that_send_a_client_to_each_other_do_not_keep_it_busy():
 
     async with ScriptedServer(back) as server, Client([server.url], timeout_s=0.5) as client:
         with pytest.raises(Unreachable, match="elsewhere"):
-            await client.members()
+            await client.transfer()
     assert len(server.asked) < 40
 
 

@@ -61,10 +61,16 @@ async def test_a_watch_without_any_server_ends_after_its_patience():
 
 
 async def test_each_leader_is_told_once_and_none_of_an_older_term():
-    told = leads("raftq-0", 7) + leads("raftq-0", 7) + leads("raftq-1", 8) + leads("raftq-0", 7) + leads("raftq-2", 9)
+    nobody_leads = b'event: leader\ndata: {"id":null,"address":null,"term":8}\n\n'
+    told = leads("raftq-0", 7) * 2 + leads("raftq-1", 8) + leads("raftq-0", 7) + nobody_leads + leads("raftq-2", 9)
     async with ScriptedServer(Events(told)) as server, Client([server.url]) as client:
-        leaders = await some(client.watch_leader(), 3)
-    assert [(leader.id, leader.term) for leader in leaders] == [("raftq-0", 7), ("raftq-1", 8), ("raftq-2", 9)]
+        leaders = await some(client.watch_leader(), 4)
+    assert [leader and (leader.id, leader.term) for leader in leaders] == [
+        ("raftq-0", 7),
+        ("raftq-1", 8),
+        None,
+        ("raftq-2", 9),
+    ]
 
 
 def test_events_are_the_same_however_the_bytes_are_cut():
