@@ -22,6 +22,8 @@ from raftq_k8s.agent.settings import CHAPTERS, Settings, SettingsError
 
 PREFIX = "RAFTQ_"
 CONFIG = "RAFTQ_CONFIG"
+_NO_SETTINGS = frozenset({CONFIG, "RAFTQ_SERVER"})
+"""The latter is for the commands that speak to an agent."""
 _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _SERVICE_LINK = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _SERVICE_LINK_URL = re.compile(r"(tcp|udp|sctp)://.*")
@@ -149,7 +151,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     settings = {setting.variable: setting for setting in explained().values()}
     found: dict[str, tuple[str, Any]] = {}
     for variable, value in environment.items():
-        if not variable.startswith(PREFIX) or variable == CONFIG or _by_kubernetes(variable, value):
+        if not variable.startswith(PREFIX) or variable in _NO_SETTINGS or _by_kubernetes(variable, value):
             continue
         if variable not in settings:
             raise SettingsError(f"the variable {variable} is no setting{_similar(variable, settings)}")

@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
+from raftq_k8s.cli.cluster_commands import add_to
+from raftq_k8s.cli.data_commands import data
 from raftq_k8s.cli.storage_commands import storage
 
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
@@ -17,12 +19,14 @@ _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 application = typer.Typer(
     name="raftq",
     help="Leader election and leader routing on Kubernetes: Raft in the pod, the leader's label on it, traffic behind.",
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     epilog="To see it work, on this machine and without Kubernetes:  [bold]raftq demo[/]",
 )
+add_to(application)
+application.add_typer(data)
 application.add_typer(storage)
 
 
@@ -39,8 +43,14 @@ def run(arguments: Sequence[str]) -> int:
 
 def _command(arguments: Sequence[str]) -> str:
     """As far as it is one."""
-    known = {command.callback.__name__ for command in application.registered_commands if command.callback}
-    return " ".join(["raftq", *(name for name in arguments[:1] if name in known)])
+    words = ["raftq"]
+    offered: dict[str, Any] = getattr(typer.main.get_command(application), "commands", {})
+    for argument in arguments:
+        if argument not in offered:
+            break
+        words.append(argument)
+        offered = getattr(offered[argument], "commands", {})
+    return " ".join(words)
 
 
 def _whole_number(least: int, most: int) -> Callable[[str], int]:

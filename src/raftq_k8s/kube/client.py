@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 
 from raftq_k8s.kube.objects import (
+    AccessReview,
     ObjectMeta,
     PartialObjectMetadata,
     PartialObjectMetadataList,
@@ -27,6 +28,8 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+_REVIEW: Final = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
 
 _CONNECT_S: Final = 1.0
 _TOTAL_S: Final = 2.0
@@ -138,6 +141,8 @@ class ApiClient:
         except OSError as error:  # an SSLError is one as well
             raise NotInCluster(f"the certificates {config.authority} cannot be read: {error}") from None
         self._token = Token(config.token)
+        self._namespace = config.namespace
+        self._reviews = f"{config.url}/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         self._pods = f"{config.url}/api/v1/namespaces/{config.namespace}/pods"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context if secure else True),
@@ -166,6 +171,14 @@ class ApiClient:
         url = f"{self._pods}/{name}"
         written = await self._call("PATCH", url, _METADATA, PartialObjectMetadata, query=query, body=body)
         return written.metadata
+
+    async def may(self, verb: str, resource: str, name: str = "") -> bool:
+        """Whether the service account has that right in its namespace (a SelfSubjectAccessReview). An empty `name`: on
+        all of them."""
+        attributes = {"namespace": self._namespace, "verb": verb, "resource": resource, "name": name}
+        body = msgspec.json.encode({**_REVIEW, "spec": {"resourceAttributes": attributes}})
+        reviewed = await self._call("POST", self._reviews, "application/json", AccessReview, body=body)
+        return reviewed.status.allowed
 
     async def _call(
         self,
@@ -198,7 +211,7 @@ class ApiClient:
     ) -> tuple[int, bytes]:
         headers = {"Accept": accept, **self._token.headers()}
         if body is not None:
-            headers["Content-Type"] = "application/merge-patch+json"
+            headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
         try:
             async with self._session.request(
                 method, url, params=query, data=body, headers=headers, allow_redirects=False

@@ -41,3 +41,13 @@ class Status(msgspec.Struct, frozen=True):
 
     message: str = ""
     reason: str = ""
+
+
+class AccessDecision(msgspec.Struct, frozen=True):
+    allowed: bool = False
+
+
+class AccessReview(msgspec.Struct, frozen=True):
+    """What the API says to the question whether one may."""
+
+    status: AccessDecision

@@ -58,6 +58,10 @@ def test_the_namespace_is_that_of_the_service_account(monkeypatch, tmp_path):
     assert load([], {}).namespace == "here"
 
 
+def test_the_variable_of_the_commands_that_ask_agents_is_passed_over():
+    assert load([], {"RAFTQ_SERVER": "http://raftq:7480"}) == load([], {})
+
+
 def test_variables_that_kubernetes_makes_of_services_are_passed_over():
     settings = load(
         [],

@@ -34,6 +34,8 @@ class FakeKubeApi:
         """A status to answer instead of doing anything."""
         self.before: Callable[[Request, Any], None] = lambda request, body: None
         """Called before a request is carried out: what somebody else does in between."""
+        self.allowed: set[tuple[str, str, str]] = set()
+        """Verb, resource and name that a review says yes to."""
         self.lose_answers = False
         """Carry out, then hang up."""
         self._thawed = asyncio.Event()
@@ -48,6 +50,8 @@ class FakeKubeApi:
         application.router.add_get(pods, self._guarded(self._list))
         application.router.add_get(pods + "/{name}", self._guarded(self._get))
         application.router.add_patch(pods + "/{name}", self._guarded(self._patch))
+        reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        application.router.add_post(reviews, self._guarded(self._review))
         await self._listen(application)
         return self
 
@@ -141,6 +145,11 @@ class FakeKubeApi:
             return response
 
         return handle
+
+    def _review(self, request: Request, review: Any) -> web.Response:
+        asked = review["spec"]["resourceAttributes"]
+        allowed = (asked["verb"], asked["resource"], asked["name"]) in self.allowed and asked["namespace"] == "test"
+        return web.json_response(review | {"status": {"allowed": allowed}}, status=201)
 
     def _get(self, request: Request, body: Any) -> web.Response:
         pod = self.pods.get(request.match_info["name"])

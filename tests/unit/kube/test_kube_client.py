@@ -41,6 +41,14 @@ async def test_pods_are_listed_by_selector_as_metadata_alone(api, client):
     assert "as=PartialObjectMetadataList" in api.accepts[-1]
 
 
+async def test_the_api_is_asked_whether_the_account_has_a_right(api, client):
+    api.allowed = {("patch", "pods", "raftq-0")}
+
+    assert await client.may("patch", "pods", "raftq-0")
+    assert not await client.may("patch", "pods", "raftq-1")
+    assert not await client.may("list", "pods")
+
+
 async def test_a_patch_returns_what_the_pod_has_become(api, client):
     pod = api.create("raftq-0")
     patch = {"metadata": {"uid": pod["uid"], "resourceVersion": pod["resourceVersion"], "labels": {"role": "leader"}}}

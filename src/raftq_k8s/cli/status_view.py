@@ -1,0 +1,151 @@
+"""A picture of the cluster for people. Green leads, red is away or has stopped, yellow can bear no further failure;
+nothing else is coloured."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from raftq_k8s.cli.spans import milliseconds, seconds
+from raftq_k8s.cli.status import MemberPicture, Picture
+
+_REASONS = {
+    "transfer": "handed over",
+    "connection-lost": "the connection to it was lost",
+    "silent": "it was not heard any more",
+    "quorum-lost": "it heard no majority any more",
+    "deposed": "it heard of a later term",
+}
+
+
+class LiveView:
+    """Redrawn in place; what was seen last stays when it is over."""
+
+    def __init__(self) -> None:
+        self._live = Live(console=Console(highlight=False), auto_refresh=False)
+        self._picture: Picture | None = None
+        self._seen_at = time.monotonic()
+
+    def __enter__(self) -> "LiveView":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def see(self, seen: Picture | Exception) -> None:
+        if isinstance(seen, Picture):
+            self._picture, self._seen_at = seen, time.monotonic()
+            self._live.update(drawn(seen, time.time()), refresh=True)
+            return
+        trouble = Text(f" no answer for {seconds(time.monotonic() - self._seen_at)}: {seen}", style="red")
+        last = [] if self._picture is None else [drawn(self._picture, time.time())]
+        self._live.update(Group(*last, trouble, Text()), refresh=True)
+
+
+def drawn(picture: Picture, now_s: float) -> RenderableType:
+    """`now_s`: seconds since the epoch."""
+    return Padding(Group(*_parts(picture, now_s)), (1, 1), expand=False)
+
+
+def _parts(picture: Picture, now_s: float) -> Iterable[RenderableType]:
+    yield _title(picture)
+    if picture.paused is not None:
+        why = f": {picture.paused}" if picture.paused else ""
+        yield Text(f"paused{why} (raftq resume ends it)", style="yellow")
+    if picture.waiting_for is not None:
+        yield Text(f"{picture.asked} waits for this: {picture.waiting_for}", style="yellow")
+    if picture.members:
+        yield Text()
+        yield _Members(picture.members)
+    failover = picture.last_failover
+    if failover is not None:
+        took = "" if failover.duration_ms is None else f" in {seconds(failover.duration_ms / 1000)}"
+        reason = _REASONS.get(failover.reason, failover.reason)
+        ago = seconds(max(0.0, now_s - failover.at))
+        yield Text()
+        yield Text(f"last failover {ago} ago: {failover.before} → {failover.after}{took} ({reason})")
+
+
+def _title(picture: Picture) -> Text:
+    if picture.cluster is None:
+        return Text.assemble((picture.asked, "bold"), " belongs to no cluster yet")
+    title = Text.assemble("cluster ", (picture.cluster, "bold"), f" · {_count(picture.voters, 'voter')} · ")
+    title.append(f"term {picture.term} · ")
+    if picture.leader is None:
+        title.append(f"nobody leads for {seconds(picture.leaderless_s)}", "bold red")
+    else:
+        title.append("leader ").append(picture.leader, "bold green")
+        if picture.leader_for_s is not None:
+            title.append(f" for {seconds(picture.leader_for_s)}")
+    return title.append(" · ").append(*_tolerance(picture))
+
+
+def _tolerance(picture: Picture) -> tuple[str, str]:
+    match picture.tolerates:
+        case -1:
+            return "no majority is here: writes have stopped", "bold red"
+        case 0 if picture.voters > 1:
+            return "tolerates no failure", "yellow"
+        case 0:
+            return "tolerates no failure", ""
+        case count:
+            return f"tolerates {_count(count, 'failure')}", ""
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+class _Members:
+    """The table, without its last columns where the terminal is too narrow for them."""
+
+    def __init__(self, members: Sequence[MemberPicture]) -> None:
+        self._members = members
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = len(_COLUMNS)
+        while columns > _LEAST and console.measure(_table(self._members, columns)).maximum > options.max_width:
+            columns -= 1
+        yield _table(self._members, columns)
+
+
+_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
+    (" ", "left"),
+    ("member", "left"),
+    ("role", "left"),
+    ("lag", "right"),
+    ("heard", "right"),
+    ("rtt", "right"),
+    ("label", "left"),
+    ("log entries", "left"),
+)
+_LEAST = 3
+
+
+def _table(members: Sequence[MemberPicture], columns: int) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading, justify in _COLUMNS[:columns]:
+        table.add_column(heading, justify=justify, no_wrap=True)
+    for member in members:
+        mark, style = _MARKS.get(member.role, (" ", ""))
+        lag = "-" if member.lag is None else f"{member.lag:,}"
+        times = milliseconds(member.heard_ms), milliseconds(member.rtt_ms)
+        cells = (mark, member.name, member.role, lag, *times, member.label or "-", _log(member))
+        table.add_row(*cells[:columns], style=style)
+    return table
+
+
+_MARKS = {"leader": ("●", "green"), "away": ("✗", "red")}
+
+
+def _log(member: MemberPicture) -> str:
+    if member.log_entries is None:
+        return "-"
+    compacted = f", {member.compacted:.0%} compacted" if member.compacted else ""
+    return f"{member.log_entries:,}{compacted}"

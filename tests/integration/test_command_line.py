@@ -1,0 +1,249 @@
+"""The commands as people type them, against three real agents: what they print, and their exit codes."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import pytest_asyncio
+
+from raftq_k8s.cli.local_cluster import LocalCluster
+from raftq_k8s.client import Change, Changed, Client, NotAsExpected
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def three_agents(tmp_path_factory):
+    async with LocalCluster(tmp_path_factory.mktemp("agents")) as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cluster(three_agents, request):
+    failures = request.session.testsfailed
+    for agent in three_agents.agents:
+        if not agent.running:
+            three_agents.start(agent)
+    await three_agents.all_ready()
+    await three_agents.leader()
+    yield three_agents
+    if request.session.testsfailed > failures:
+        print(three_agents.logs(40))
+
+
+def servers(cluster):
+    return [f"http://127.0.0.1:{agent.http_port}" for agent in cluster.agents]
+
+
+@pytest.fixture
+def raftq(cluster):
+    """Runs it, and returns exit code, standard output and standard error."""
+
+    async def run(*arguments, asked=None, stdin=b""):
+        process = await begun(cluster, *arguments, asked=asked)
+        out, err = await process.communicate(stdin)
+        return process.returncode, out.decode(), err.decode()
+
+    return run
+
+
+async def begun(cluster, *arguments, asked=None):
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAFTQ_")}
+    environment = inherited | {"RAFTQ_SERVER": " ".join(asked or servers(cluster)), "TERM": "dumb"}
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "raftq_k8s.cli.main", *arguments),
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+async def test_what_is_put_is_got_and_deleted(raftq):
+    assert (await raftq("data", "put", "colour", '"blue"'))[0] == 0
+    assert await raftq("data", "get", "colour") == (0, '"blue"\n', "")
+    assert (await raftq("data", "get", "colour", "--text"))[1] == "blue\n"
+    assert (await raftq("data", "delete", "colour"))[0] == 0
+    assert await raftq("data", "get", "colour") == (1, "", "raftq: there is no key colour\n")
+
+
+async def test_a_value_travels_byte_for_byte(raftq):
+    value = b'{"digits": 1.000000000000000000000000001, "list": [1,  2]}'
+    assert (await raftq("data", "put", "exact", "-", stdin=value))[0] == 0
+    assert (await raftq("data", "get", "exact"))[1].encode() == value + b"\n"
+
+
+async def test_a_condition_that_does_not_hold_is_exit_code_1(raftq):
+    code, out, _ = await raftq("data", "put", "owner", "me", "--text", "--if-revision", "0", "--json")
+    assert (code, json.loads(out)["existed"]) == (0, False)
+    code, _, err = await raftq("data", "put", "owner", "you", "--text", "--if-revision", "0")
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    transaction = {"if": [{"key": "owner", "exists": False}], "do": [{"put": "owner", "value": "you"}]}
+    assert (await raftq("data", "txn", json.dumps(transaction)))[0] == 1
+
+
+async def test_several_keys_change_at_once(raftq):
+    await raftq("data", "replace", '{"a": 1, "b": 2, "c/d": 3}')
+    await raftq("data", "patch", '{"a": null, "c/e": [4]}')
+    assert json.loads((await raftq("data", "get"))[1]) == {"b": 2, "c/d": 3, "c/e": [4]}
+    told = json.loads((await raftq("data", "get", "--prefix", "c/", "--json"))[1])
+    assert {key: at["value"] for key, at in told["keys"].items()} == {"c/d": 3, "c/e": [4]}
+
+
+async def test_status_tells_who_leads(raftq, cluster):
+    leader = await cluster.leader()
+    code, out, _ = await raftq("status", "--json")
+    told = json.loads(out)
+    assert (code, told["leader"], told["voters"], told["tolerates"]) == (0, leader.name, 3, 1)
+    plain = (await raftq("status"))[1]
+    assert f"leader {leader.name}" in plain
+    assert "\x1b" not in plain
+    assert all(line == line.rstrip() for line in plain.splitlines())
+
+
+async def test_the_leadership_is_handed_over_to_whom_it_is_told(raftq, cluster):
+    leader = await cluster.leader()
+    other = next(agent for agent in cluster.agents if agent is not leader)
+    assert await raftq("transfer", other.name, asked=[servers(cluster)[0]]) == (0, f"{other.name} leads\n", "")
+    assert (await cluster.leader()).name == other.name
+    code, _, err = await raftq("transfer", "raftq-9")
+    assert (code, len(err.splitlines())) == (1, 1)
+
+
+async def test_a_pause_is_shown_until_it_ends(raftq):
+    assert (await raftq("pause", "new disks"))[0] == 0
+    assert "paused: new disks" in (await raftq("status"))[1]
+    assert (await raftq("resume"))[0] == 0
+    assert json.loads((await raftq("status", "--json"))[1])["paused"] is None
+
+
+async def test_members_are_listed_and_a_stranger_is_not_removed(raftq):
+    told = json.loads((await raftq("members", "list", "--json"))[1])
+    assert [(member["name"], member["kind"]) for member in told["members"]] == [
+        ("raftq-0", "voter"),
+        ("raftq-1", "voter"),
+        ("raftq-2", "voter"),
+    ]
+    code, _, err = await raftq("members", "remove", "raftq-7")
+    assert code == 1
+    assert "raftq-7 is no member" in err
+
+
+async def test_a_snapshot_is_saved_whole_and_replaces_nothing_unasked(raftq, tmp_path):
+    file = tmp_path / "backup"
+    code, out, _ = await raftq("snapshot", "save", str(file), "--json")
+    assert (code, json.loads(out)["bytes"]) == (0, file.stat().st_size)
+    assert (await raftq("snapshot", "save", str(file)))[0] == 2
+    assert [each.name for each in tmp_path.iterdir()] == ["backup"]
+
+
+async def test_doctor_finds_nothing_wrong_where_all_is_well(raftq):
+    code, out, err = await raftq("doctor", "--json")
+    assert (code, err) == (0, "")
+    states = {finding["check"]: finding["state"] for finding in json.loads(out)["findings"]}
+    assert {check: states[check] for check in ("leader", "voters")} == {"leader": "well", "voters": "well"}
+    assert "wrong" not in states.values()
+
+
+async def test_doctor_finds_a_member_that_is_away(raftq, cluster):
+    leader = await cluster.leader()
+    victim = next(agent for agent in cluster.agents if agent is not leader)
+    await cluster.kill(victim)
+    asked = [url for url, agent in zip(servers(cluster), cluster.agents, strict=True) if agent is leader]
+
+    async def away():
+        return not json.loads((await raftq("status", "--json", asked=asked))[1])["tolerates"]
+
+    await cluster.until(away, "its absence to be noticed", 10.0)
+    code, out, _ = await raftq("doctor", asked=asked)
+    assert code == 1
+    assert f"{victim.name} of 3 away; none more may fail" in out
+
+
+async def test_without_a_server_the_answer_is_one_line_and_exit_code_3(raftq):
+    code, out, err = await raftq("data", "get", "colour", asked=["http://127.0.0.1:9"])
+    assert (code, out) == (3, "")
+    assert err == "raftq: http://127.0.0.1:9: connection refused (who is asked: --server URL, or RAFTQ_SERVER)\n"
+
+
+async def test_a_watch_tells_each_change_and_goes_on_when_its_server_is_killed(raftq, cluster):
+    leader = await cluster.leader()
+    first = next(agent for agent in cluster.agents if agent is not leader)
+    asked = sorted(servers(cluster), key=lambda url: not url.endswith(f":{first.http_port}"))
+    await raftq("data", "replace", "{}")
+    after = json.loads((await raftq("data", "get", "--json"))[1])["revision"]
+    watching = await begun(cluster, "data", "watch", "--after", str(after), "--json", asked=asked)
+    try:
+        await raftq("data", "put", "a", "1")
+        assert json.loads(await watching.stdout.readline())["key"] == "a"
+        await cluster.kill(first)
+        await raftq("data", "delete", "a")
+        assert json.loads(await watching.stdout.readline())["deleted"] is True
+    finally:
+        watching.send_signal(signal.SIGTERM)
+        await watching.wait()
+
+
+async def test_drain_makes_the_agent_that_is_named_hand_over_and_no_other(raftq, cluster):
+    leader = await cluster.leader()
+    asked = sorted(servers(cluster), key=lambda url: not url.endswith(f":{leader.http_port}"))
+    code, out, _ = await raftq("drain", asked=asked)
+    assert (code, out) == (0, f"{leader.name} hands over what it does, and answers until its process is ended\n")
+
+    async def another_leads():
+        return json.loads((await raftq("status", "--json"))[1])["leader"] not in (leader.name, None)
+
+    await cluster.until(another_leads, "another leader", 15.0)
+    assert [await agent.ready() for agent in cluster.agents] == [agent is not leader for agent in cluster.agents]
+    await cluster.stop(leader)
+
+
+async def test_the_client_loses_and_doubles_nothing_while_leaders_are_killed(cluster):
+    """A counter by compare-and-set, in a session: each step is taken once, whatever happens in between."""
+    async with Client(servers(cluster), timeout_s=20.0) as client, client.session() as session:
+        await session.put("counter", 0)
+        for step in range(1, 21):
+            if step in (5, 12):
+                victim = await cluster.leader()
+                await cluster.kill(victim)
+            found = await client.get("counter")
+            assert found.value == step - 1
+            await session.put("counter", step, if_revision=found.revision)
+            if step in (8, 15):
+                for agent in cluster.agents:
+                    if not agent.running:
+                        cluster.start(agent)
+                await cluster.all_ready()
+
+
+async def test_a_client_watches_what_another_writes(cluster):
+    async with Client(servers(cluster)) as writer, Client(servers(cluster)[::-1]) as watcher:
+        whole = await writer.whole()
+        watch = watcher.watch(whole.revision, prefix="w/")
+        await writer.put("other", 1)
+        put = await writer.put("w/a", {"n": 1})
+        assert await anext(watch) == Changed(put.revision, (Change("w/a", b'{"n":1}'),))
+        await writer.delete("w/a")
+        assert (await anext(watch)).changes == (Change("w/a", None),)
+        await watch.aclose()
+        with pytest.raises(NotAsExpected) as raised:
+            await writer.put("other", 2, if_revision=1)
+        assert raised.value.found == put.revision - 1
+
+
+async def test_a_client_hears_of_the_next_leader_with_a_higher_token(cluster):
+    async with Client(servers(cluster)) as client:
+        leaders = client.watch_leader()
+        first = await anext(leaders)
+        await client.transfer()
+        async for leader in leaders:
+            if leader is not None and leader.term > first.term:
+                break
+        assert leader.id != first.id
+        assert (await client.leader()).term >= leader.term
+        await leaders.aclose()
