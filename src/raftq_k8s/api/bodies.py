@@ -1,8 +1,6 @@
 """The bodies of requests, held within sizes and a time, however they are sent and whatever length they claim.
 
-A body that its sender breaks off, or whose chunks turn out malformed, does nothing. The latter shows only when the time
-is over, as 408, if it comes later than the headers: aiohttp keeps the parser's complaint for after the request in
-hand, and tells its reader nothing.
+A body that its sender breaks off, or whose chunks turn out malformed, does nothing.
 """
 
 import asyncio

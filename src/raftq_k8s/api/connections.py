@@ -10,10 +10,12 @@ peers and the volume need some. What cannot be parsed as HTTP is answered as a p
 import asyncio
 import logging
 import resource
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import cast
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from raftq_k8s.api.answers import Response
@@ -38,10 +40,13 @@ class Connections(web.Server):
     """Makes the protocol of each connection, and counts them."""
 
     def __init__(self, handler: Handler, limit: int, idle_timeout_s: float) -> None:
+        """`handler` raises nothing but `ConnectionError`."""
         # A `Response` is all that aiohttp asks of one, though not by its type.
         super().__init__(cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", handler))
         self._limit = _affordable(limit)
         self._idle_timeout_s = idle_timeout_s
+        self.unreadable: Counter[str] = Counter()
+        """Requests that are no HTTP, by the kind of problem they were answered with."""
         self._open: set[web.RequestHandler] = set()
         self._crowd: dict[web.RequestHandler, None] = {}
 
@@ -108,6 +113,20 @@ class _Connection(web.RequestHandler):
             self.gone()
             self.gone = None
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            self._break_off_body()
+
+    def _break_off_body(self) -> None:
+        """A complaint of the parser waits behind the request in hand, whose body will never end: nobody else tells its
+        reader so."""
+        request = self._current_request
+        body = self._messages[-2][1] if len(self._messages) > 1 else None if request is None else request.content
+        if body is not None and not body.is_eof():
+            body.set_exception(web.RequestPayloadError("what should go on with the body is no HTTP"))
+            body.feed_eof()  # and nobody waits for the rest
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -122,4 +141,6 @@ class _Connection(web.RequestHandler):
             )
         else:
             problem = Problem(400, "bad-request", "Bad request", "this is not a well-formed HTTP request", close=True)
+        if isinstance(self._manager, Connections):
+            self._manager.unreadable[problem.kind] += 1
         return cast("web.StreamResponse", problem.answer())

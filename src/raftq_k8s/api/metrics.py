@@ -4,7 +4,7 @@ Served as OpenMetrics to whoever asks for it, else in Prometheus' text format. T
 else lives in the process does not show here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import get_args
 
@@ -41,13 +41,14 @@ class Metrics:
         self,
         node: Node,
         version: str,
+        problems: Callable[[], Mapping[str, int]],
         label: LabelView | None,
         frames: FrameView | None,
         loop: LoopView | None,
         application: ApplicationView | None,
     ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Readings(node, version, label, frames, loop, application))
+        self._registry.register(_Readings(node, version, problems, label, frames, loop, application))
         ProcessCollector(registry=self._registry)
         self._label_lag = (
             Histogram(
@@ -75,6 +76,7 @@ class _Readings(Collector):
         self,
         node: Node,
         version: str,
+        problems: Callable[[], Mapping[str, int]],
         label: LabelView | None,
         frames: FrameView | None,
         loop: LoopView | None,
@@ -82,6 +84,7 @@ class _Readings(Collector):
     ) -> None:
         self._node = node
         self._version = version
+        self._problems = problems
         self._label = label
         self._frames = frames
         self._loop = loop
@@ -93,6 +96,9 @@ class _Readings(Collector):
         yield from _of_peers(self._node.members())
         yield from _of_timings(self._node.timings)
         yield _gauge("raftq_paused", "1 while the cluster is paused by a person.", int(self._node.paused is not None))
+        yield _counter(
+            "raftq_http_problems", "Requests that were answered by a problem, by its kind.", "kind", self._problems()
+        )
         if self._label is not None:
             yield from _of_label(self._label)
         if self._frames is not None:

@@ -63,6 +63,7 @@ class Problem(Exception):
         close: bool = False,
     ) -> None:
         super().__init__(detail)
+        self.kind = kind
         self._status = status
         self._body = {"type": f"urn:raftq:problem:{kind}", "title": title, "status": status, "detail": detail}
         self._body |= members or {}

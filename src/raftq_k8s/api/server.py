@@ -7,7 +7,8 @@ before anything is done.
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from aiohttp.web import BaseRequest
 
@@ -72,7 +73,8 @@ class HttpFace:
         self._host = host
         self._port = port
         self._guard = guard or Guard()
-        self._metrics = Metrics(node, version, label, frames, loop, application)
+        self._problems: Counter[str] = Counter()
+        self._metrics = Metrics(node, version, self._all_problems, label, frames, loop, application)
         self._connections = Connections(self._answer, connection_limit, idle_timeout_s)
         self._events = Events(node, connection_limit // 2)
         self._version = version
@@ -173,14 +175,21 @@ class HttpFace:
             self._guard.check(request, found.access)
             return await found.handler(request)
         except Problem as problem:
-            return problem.answer()
+            return self._told(problem)
         except NODE_ERRORS as error:
-            return refused_by_node(error).answer()
+            return self._told(refused_by_node(error))
         except ConnectionError:
             raise  # the client has gone: aiohttp tidies up
         except Exception:
             log.exception("%s %s failed", request.method, request.rel_url.raw_path)
-            return internal().answer()
+            return self._told(internal())
+
+    def _told(self, problem: Problem) -> Answer:
+        self._problems[problem.kind] += 1
+        return problem.answer()
+
+    def _all_problems(self) -> Mapping[str, int]:
+        return self._problems + self._connections.unreadable
 
 
 def _operations(operations: Operations) -> Iterator[Route]:

@@ -158,6 +158,27 @@ async def test_a_chunked_body_without_end_is_cut_at_the_limit(http: ClientSessio
         assert response.status == 200
 
 
+@pytest.mark.parametrize("rest", [b"zz\r\n", b"-1\r\n\r\n", b"1\r\nab\r\n"])
+@pytest.mark.parametrize("is_awaited", [False, True])
+async def test_a_chunk_that_is_none_is_refused_at_once(
+    face: HttpFace, node: NodeOfOne, rest: bytes, is_awaited: bool
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
+    async with asyncio.timeout(10):
+        while not face._connections.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        (connection,) = face._connections.connections
+        connection.data_received(b"PUT /v1/data/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n")
+        while is_awaited and connection._current_request is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        connection.data_received(rest)
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"broken-body" in answer
+    assert node.submitted == []
+
+
 async def test_a_chunked_body_within_the_limit_is_taken(http: ClientSession, node: NodeOfOne) -> None:
     async def parts() -> AsyncIterator[bytes]:
         for part in b"[1", b",2", b"]":

@@ -1,5 +1,6 @@
 """The metrics page, read as Prometheus reads it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -114,6 +115,19 @@ async def test_every_figure_is_on_the_page(http: ClientSession, headers: dict[st
             "raftq_election_duration_seconds": "seconds",
             "raftq_heartbeat_rtt_seconds": "seconds",
         }
+
+
+async def test_every_problem_is_counted_by_its_kind(http: ClientSession, face: HttpFace) -> None:
+    for path in "/v1/nothing", "/v1/nothing", "/v1/data/", "/v1/data/a":
+        await http.get(path)
+    reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
+    writer.write(b"no HTTP\r\n\r\n")
+    await reader.read()
+    writer.close()
+    async with http.get("/metrics") as response:
+        page = await response.text()
+    for kind, count in {"no-such-resource": 2, "bad-key": 1, "no-such-key": 1, "bad-request": 1}.items():
+        assert f'raftq_http_problems_total{{kind="{kind}"}} {count}.0' in page
 
 
 async def test_a_figure_that_is_not_known_is_absent_and_not_zero(
