@@ -101,6 +101,7 @@ class Agent:
             version=version("raftq_k8s"),
             guard=_guard(settings),
             body_limit_bytes=settings.body_limit_bytes,
+            connection_limit=settings.connection_limit,
             label=self._labeller,
             frames=self._transport,
             application=self._application,

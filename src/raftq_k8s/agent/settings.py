@@ -118,6 +118,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Meta(ge=1024, le=2 << 20, description="the largest body that the HTTP face accepts")
     ] = 1 << 20
 
+    connection_limit: Annotated[
+        int,
+        Meta(
+            ge=16,
+            le=65536,
+            description="so many clients may be connected to the HTTP face; half of them may listen to events",
+        ),
+    ] = 2048
+
     token_file: Annotated[
         str,
         Meta(
@@ -244,7 +253,10 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "replace_dead_after_s",
     ),
     "Time": ("profile", "heartbeat_ms", "minimum_election_ms", "maximum_election_ms"),
-    "Bounds": ("body_limit_bytes",),
+    "Bounds": (
+        "body_limit_bytes",
+        "connection_limit",
+    ),
     "Security": ("token_file", "auth_reads", "tls_cert", "tls_key", "tls_ca", "peer_secret_file"),
     "Kubernetes": ("kubernetes", "pod_uid", "label_key", "pod_selector"),
     "The end": ("quorum_wait_ms", "endpoint_settle_ms"),
