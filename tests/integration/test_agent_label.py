@@ -127,3 +127,14 @@ def place_of(place):
     record = logging.makeLogRecord({})
     place.filter(record)
     return record.term, record.role
+
+
+async def test_an_agent_a_part_of_which_crashes_says_so_and_ends(agent, pod, monkeypatch):
+    async def crash(_):
+        raise RuntimeError("a bug in discovery")
+
+    monkeypatch.setattr(composition.Reconciliation, "run", crash)
+    await agent.start(Place("raftq-0"))
+    async with asyncio.timeout(5):
+        with pytest.raises(RuntimeError, match="a bug in discovery"):
+            await agent.failed()

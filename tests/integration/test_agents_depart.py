@@ -152,3 +152,18 @@ async def test_a_second_signal_hurries(tmp_path):
         assert leader.running
         leader.process.terminate()
         assert await ended(cluster, leader, 5.0) == 0
+
+
+async def test_whoever_must_not_lead_never_does(tmp_path):
+    cluster = LocalCluster(tmp_path)
+    able, *others = reversed(cluster.agents)
+    for agent in others:
+        agent.arguments += ["--nofailover", "on"]
+    async with cluster:
+        await cluster.all_ready()
+        assert await cluster.leader() is able
+        cluster.expect_end(able)
+        await cluster.stop(able)  # it has nobody to hand over to, and ends all the same
+        cluster.start(able)
+        await cluster.all_ready()
+        assert await cluster.leader() is able

@@ -31,6 +31,7 @@ from raftq_k8s.agent.operations import AgentOperations
 from raftq_k8s.agent.recovery import Recovery
 from raftq_k8s.agent.settings import Plan, Settings, SettingsError
 from raftq_k8s.agent.stalls import StallDetector
+from raftq_k8s.agent.succession import successor
 from raftq_k8s.api.authorization import Guard, TokenFile, TokenUnusable
 from raftq_k8s.api.server import HttpFace
 from raftq_k8s.discovery.dns import DnsDiscovery, local_cluster_domain
@@ -46,6 +47,7 @@ from raftq_k8s.node.options import RaftqOptions
 from raftq_k8s.node.raftq import Raftq
 from raftq_k8s.node.trace import TraceUnusable
 from raftq_k8s.raft.birth import BirthRule
+from raftq_k8s.raft.types import MemberId
 from raftq_k8s.storage.sqlite import SqliteVolume
 from raftq_k8s.transport.certificates import Zone
 from raftq_k8s.transport.files import Unusable
@@ -115,6 +117,7 @@ class Agent:
             self._raftq,
             _patience(plan, in_pod=self._api is not None),
             turn_clients_away=self._face.turn_away,
+            successor=self._successor,
             stop_application=self._stop_application,
             release=self._release_label,
         )
@@ -132,6 +135,8 @@ class Agent:
             await self._raftq.dispatch(
                 RaftEvent.SERVICE_STARTED, {"node": {"id": self._plan.name, "time": round(time.time() * 1000)}}
             )
+            if self._plan.settings.nofailover == "on":
+                self._raftq.set_eligible(False)
             place.follow(self._raftq.standing)
             await self._face.start()
         except TraceUnusable as error:
@@ -152,8 +157,7 @@ class Agent:
 
     async def failed(self) -> None:
         """Waits until a part of it has ended, and raises why."""
-        parts = {self._raftq.failure, self._transport.failure, *self._tasks}
-        done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({self._raftq.failure, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
         for part in done:
             part.result()
 
@@ -191,6 +195,11 @@ class Agent:
         await self._raftq.destroy()
         if self._api is not None:
             await self._api.close()
+
+    def _successor(self) -> MemberId | None:
+        if self._labeller is None:
+            return None
+        return successor(self._plan.name, self._raftq.members(), self._labeller.pods)
 
     async def _stop_application(self) -> None:
         if self._application is not None:

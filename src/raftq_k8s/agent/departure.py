@@ -63,14 +63,17 @@ class Departure:
         patience: Patience,
         *,
         turn_clients_away: Callable[[], None],
+        successor: Callable[[], MemberId | None],
         stop_application: Callable[[], Awaitable[None]],
         release: Callable[[], Awaitable[None]],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`stop_application` and `release`, which takes the label off, bound themselves."""
+        """`successor` says who is to lead, or `None` for whoever Raft thinks best. `stop_application` and `release`,
+        which takes the label off, bound themselves."""
         self._node = node
         self._patience = patience
         self._turn_clients_away = turn_clients_away
+        self._successor = successor
         self._stop_application = stop_application
         self._release = release
         self._sleep = sleep
@@ -114,11 +117,13 @@ class Departure:
         try:
             self._node.set_eligible(False)
             async with asyncio.timeout(self._patience.transfer):
+                wanted = self._successor()
                 while True:
                     try:
-                        successor = await self._node.transfer(None, self._patience.transfer)
+                        successor = await self._node.transfer(wanted, self._patience.transfer)
                     except (TransferRefused, TransferFailed) as error:
                         log.info("the leadership stays here for now: %s", error)
+                        wanted = None
                         if not _others(self._node.status()):
                             return
                         await self._sleep(_LOOK_AGAIN_S)

@@ -171,6 +171,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="label selector of this cluster's pods (app.kubernetes.io/instance=NAME)")
     ] = ""
 
+    nofailover: Annotated[
+        Literal["off", "on"],
+        Meta(description="on: this member votes and keeps the document, but never leads; not for a majority of them"),
+    ] = "off"
+
     quorum_wait_ms: Annotated[
         _Wait | None,
         Meta(
@@ -249,6 +254,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "namespace",
         "birth",
         "birth_replicas",
+        "nofailover",
         "max_voters",
         "replace_dead_after_s",
     ),

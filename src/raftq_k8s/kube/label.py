@@ -61,6 +61,8 @@ FOLLOWER: Final = "follower"
 TERM_ANNOTATION: Final = "raftq.io/term"
 CLUSTER_ANNOTATION: Final = "raftq.io/cluster"
 
+_REVISION_LABEL: Final = "controller-revision-hash"
+
 _NO_OBJECT: Final = "00000000-0000-0000-0000-000000000000"
 _NO_STATE: Final = "1"
 """The store's first revision is older than any pod. Not "0", which to the API means "any"."""
@@ -85,6 +87,8 @@ class Pod(msgspec.Struct, frozen=True):
     """It belongs to our StatefulSet."""
     terminating: bool = False
     """It was deleted, and its containers are being ended."""
+    revision: str | None = None
+    """Of the StatefulSet's template: another one than its neighbour's while a rollout is under way."""
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -113,6 +117,7 @@ class Workload(msgspec.Struct, frozen=True):
             Mark(_term(meta.annotations.get(TERM_ANNOTATION)), _cluster(meta.annotations.get(CLUSTER_ANNOTATION))),
             self._owns(meta),
             meta.deletion_timestamp is not None,
+            meta.labels.get(_REVISION_LABEL),
         )
 
     def _owns(self, meta: ObjectMeta) -> bool:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -113,6 +113,11 @@ class Labeller:
         """How many pods wore the label when the API was last asked; `None` before it first answered."""
         self.label_lag: float | None = None
         """Seconds from the last election of this node to its label."""
+
+    @property
+    def pods(self) -> Mapping[MemberId, Pod | Gone]:
+        """As the API showed them last."""
+        return self._seen
 
     @property
     def api_last_success(self) -> float | None:

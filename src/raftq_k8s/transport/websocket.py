@@ -133,15 +133,6 @@ class WebsocketTransport:
         self._receiver: Receiver | None = None
         self._session: ClientSession | None = None
         self._closing = False
-        self._failure: asyncio.Future[None] | None = None
-
-    @property
-    def failure(self) -> "asyncio.Future[None]":
-        """Ends with an exception when whoever dials has failed: lost peers would not be found again."""
-        if self._failure is None:
-            self._failure = asyncio.get_running_loop().create_future()
-            self._failure.add_done_callback(_retrieve)
-        return self._failure
 
     @property
     def certificate_expires_at(self) -> float | None:
@@ -222,7 +213,6 @@ class WebsocketTransport:
         peer = self._peers[member]
         if self._session is not None and (peer.dialler is None or peer.dialler.done()) and not self._closing:
             peer.dialler = self._spawn(self._keep_dialling(self._session, member, peer))
-            peer.dialler.add_done_callback(self._dialler_ended)
 
     async def _keep_dialling(self, session: ClientSession, member: MemberId, peer: Peer) -> None:
         """As long as the peer is in the book: whenever no connection to it is left, dial until there is one."""
@@ -482,17 +472,7 @@ class WebsocketTransport:
         task.add_done_callback(self._ended)
         return task
 
-    def _dialler_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None and not self.failure.done():
-            self.failure.set_exception(error)
-
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a task of the transport failed", exc_info=error)
-
-
-def _retrieve(failure: "asyncio.Future[None]") -> None:
-    """The failure was logged already; nobody has to have looked at it."""
-    if not failure.cancelled():
-        failure.exception()
