@@ -81,42 +81,15 @@ class HttpFace:
         self._server: asyncio.Server | None = None
         self._leaving = False
 
-        probes, leader, status = Probes(node), LeaderRoute(node), Status(node, version, label)
-        members, pause = Members(node, timeout_s), PauseRoutes(node, timeout_s)
-        self._probes = probes
-        bodies, writes = Bodies(body_limit_bytes), Writes(node, timeout_s)
-        data = Data(node, bodies, Reads(node, timeout_s), writes)
-        transactions, sessions = Transactions(node, bodies, writes), Sessions(node, timeout_s)
+        self._probes = Probes(node)
         self.table = RouteTable(
             [
-                Route("GET", "/livez", Access.PROBE, probes.live),
-                Route("GET", "/startupz", Access.PROBE, probes.started),
-                Route("GET", "/readyz", Access.PROBE, probes.ready),
-                Route("GET", "/metrics", Access.PROBE, self._metrics.get),
-                Route("GET", "/leader", Access.READ, leader.get),
-                Route("GET", "/v1/leader", Access.READ, leader.get),
-                Route("GET", "/v1/leader/events", Access.READ, self._events.leaders),
-                Route("GET", "/v1/events", Access.READ, self._events.changes),
-                Route("GET", "/v1/status", Access.READ, status.get),
-                Route("GET", "/v1/history", Access.READ, status.history),
-                Route("GET", "/v1/snapshot", Access.READ, Snapshots(node).get),
+                *_probes(self._probes, self._metrics),
+                *_leadership(node, self._events),
+                *_document(node, body_limit_bytes, timeout_s, self._events),
+                *_cluster(node, timeout_s, application),
+                *_this_agent(Status(node, version, label)),
                 Route("GET", "/v1/openapi.json", Access.READ, self._describe),
-                Route("GET", "/v1/data", Access.READ, data.get_whole),
-                Route("PUT", "/v1/data", Access.WRITE, data.put_whole),
-                Route("PATCH", "/v1/data", Access.WRITE, data.patch_whole),
-                ArgumentRoute("GET", "/v1/data/{key}", Access.READ, data.get),
-                ArgumentRoute("PUT", "/v1/data/{key}", Access.WRITE, data.put),
-                ArgumentRoute("DELETE", "/v1/data/{key}", Access.WRITE, data.delete),
-                Route("POST", "/v1/transactions", Access.WRITE, transactions.post),
-                Route("POST", "/v1/sessions", Access.WRITE, sessions.open),
-                ArgumentRoute("DELETE", "/v1/sessions/{session}", Access.WRITE, sessions.close),
-                Route("GET", "/v1/members", Access.READ, members.list),
-                ArgumentRoute("DELETE", "/v1/members/{name}", Access.ADMINISTER, members.remove),
-                ArgumentRoute("POST", "/v1/members/{name}/promote", Access.ADMINISTER, members.promote),
-                Route("POST", "/v1/transfer", Access.ADMINISTER, Transfer(node, timeout_s, application).post),
-                Route("GET", "/v1/pause", Access.READ, pause.get),
-                Route("POST", "/v1/pause", Access.ADMINISTER, pause.begin),
-                Route("DELETE", "/v1/pause", Access.ADMINISTER, pause.end),
                 *(() if operations is None else _operations(operations)),
                 *(() if application is None else _application(application)),
             ]
@@ -190,6 +163,53 @@ class HttpFace:
 
     def _all_problems(self) -> Mapping[str, int]:
         return self._problems + self._connections.unreadable
+
+
+def _probes(probes: Probes, metrics: Metrics) -> Iterator[Route]:
+    yield Route("GET", "/livez", Access.PROBE, probes.live)
+    yield Route("GET", "/startupz", Access.PROBE, probes.started)
+    yield Route("GET", "/readyz", Access.PROBE, probes.ready)
+    yield Route("GET", "/metrics", Access.PROBE, metrics.get)
+
+
+def _leadership(node: Node, events: Events) -> Iterator[Route]:
+    leader = LeaderRoute(node)
+    yield Route("GET", "/leader", Access.READ, leader.get)
+    yield Route("GET", "/v1/leader", Access.READ, leader.get)
+    yield Route("GET", "/v1/leader/events", Access.READ, events.leaders)
+
+
+def _document(node: Node, body_limit_bytes: int, timeout_s: float, events: Events) -> Iterator[Route | ArgumentRoute]:
+    bodies, writes = Bodies(body_limit_bytes), Writes(node, timeout_s)
+    data = Data(node, bodies, Reads(node, timeout_s), writes)
+    yield Route("GET", "/v1/data", Access.READ, data.get_whole)
+    yield Route("PUT", "/v1/data", Access.WRITE, data.put_whole)
+    yield Route("PATCH", "/v1/data", Access.WRITE, data.patch_whole)
+    yield ArgumentRoute("GET", "/v1/data/{key}", Access.READ, data.get)
+    yield ArgumentRoute("PUT", "/v1/data/{key}", Access.WRITE, data.put)
+    yield ArgumentRoute("DELETE", "/v1/data/{key}", Access.WRITE, data.delete)
+    yield Route("POST", "/v1/transactions", Access.WRITE, Transactions(node, bodies, writes).post)
+    sessions = Sessions(node, timeout_s)
+    yield Route("POST", "/v1/sessions", Access.WRITE, sessions.open)
+    yield ArgumentRoute("DELETE", "/v1/sessions/{session}", Access.WRITE, sessions.close)
+    yield Route("GET", "/v1/events", Access.READ, events.changes)
+    yield Route("GET", "/v1/snapshot", Access.READ, Snapshots(node).get)
+
+
+def _cluster(node: Node, timeout_s: float, application: ApplicationView | None) -> Iterator[Route | ArgumentRoute]:
+    members, pause = Members(node, timeout_s), PauseRoutes(node, timeout_s)
+    yield Route("GET", "/v1/members", Access.READ, members.list)
+    yield ArgumentRoute("DELETE", "/v1/members/{name}", Access.ADMINISTER, members.remove)
+    yield ArgumentRoute("POST", "/v1/members/{name}/promote", Access.ADMINISTER, members.promote)
+    yield Route("POST", "/v1/transfer", Access.ADMINISTER, Transfer(node, timeout_s, application).post)
+    yield Route("GET", "/v1/pause", Access.READ, pause.get)
+    yield Route("POST", "/v1/pause", Access.ADMINISTER, pause.begin)
+    yield Route("DELETE", "/v1/pause", Access.ADMINISTER, pause.end)
+
+
+def _this_agent(status: Status) -> Iterator[Route]:
+    yield Route("GET", "/v1/status", Access.READ, status.get)
+    yield Route("GET", "/v1/history", Access.READ, status.history)
 
 
 def _operations(operations: Operations) -> Iterator[Route]:
