@@ -1,5 +1,5 @@
-# The pod's image: an interpreter and one virtual environment with the agent and its base dependencies, nothing else (no `cli` or
-# `operator` extra). Build it with any Python 3.11 or later:
+# The pod's image: an interpreter and one virtual environment with the agent, its base dependencies and those of the command line
+# (`kubectl exec raftq-0 -- raftq status`), nothing else (no `operator` extra). Build it with any Python 3.11 or later:
 #
 #     docker build --tag localhost/raftq:0.1.0 [--build-arg PYTHON_IMAGE=python:3.13-slim] .
 ARG PYTHON_IMAGE=python:3.13-slim
@@ -11,8 +11,8 @@ RUN python3 -m venv --without-pip /opt/raftq
 
 # The dependencies are a layer of their own: it is built again only when pyproject.toml changes, not with the source.
 COPY pyproject.toml .
-RUN tools/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-        > requirements.txt \
+RUN tools/bin/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+        print(*project["dependencies"], *project["optional-dependencies"]["cli"], sep="\n")' > requirements.txt \
     && tools/bin/pip wheel --no-cache-dir --quiet --wheel-dir wheels --requirement requirements.txt \
     && tools/bin/pip --python /opt/raftq/bin/python install --no-cache-dir --quiet --no-index --find-links wheels --no-compile \
         --requirement requirements.txt

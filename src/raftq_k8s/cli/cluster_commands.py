@@ -1,11 +1,13 @@
 """The subcommands that ask something of a running cluster, as typer shows them. What they do is in `status.py`,
 `operations.py` and `doctor.py`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from raftq_k8s.cli import panels
 from raftq_k8s.cli.connecting import AsJson, Reach, Servers, TokenFile
 
 _FORM = {"help_option_names": ["-h", "--help"]}
@@ -166,16 +168,19 @@ def doctor(
 
 def add_to(application: typer.Typer) -> None:
     """In the order in which help lists them."""
-    example = "For example:  [bold]raftq {}[/]"
-    application.command(epilog="For example:  [bold]raftq status[/]   or   [bold]raftq status --watch[/]")(status)
-    application.add_typer(members)
-    application.command(epilog="For example:  [bold]raftq transfer[/]   or   [bold]raftq transfer raftq-1[/]")(transfer)
-    application.command(epilog=example.format("drain --server http://raftq-1.raftq-headless:7480"))(drain)
-    application.command(epilog=example.format("pause 'new disks'"))(pause)
-    application.command(epilog=example.format("resume"))(resume)
-    application.add_typer(snapshot)
-    application.command(
-        epilog="in a pod:        [bold]kubectl exec raftq-0 -- raftq doctor[/]\n\n"
-        "from elsewhere:  [bold]raftq doctor --server http://localhost:7480[/]\n\n"
-        "with settings:   [bold]raftq doctor -- --name raftq-0 --data /data --peers raftq-0=10.0.0.1:7400,…[/]"
+
+    def command(*examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        return application.command(rich_help_panel=panels.CLUSTER, epilog="\n\n".join(examples))
+
+    command("For example:  [bold]raftq status[/]   or   [bold]raftq status --watch[/]")(status)
+    application.add_typer(members, rich_help_panel=panels.CLUSTER)
+    command("For example:  [bold]raftq transfer[/]   or   [bold]raftq transfer raftq-1[/]")(transfer)
+    command("For example:  [bold]raftq drain --server http://raftq-1.raftq-headless:7480[/]")(drain)
+    command("For example:  [bold]raftq pause 'new disks'[/]")(pause)
+    command("For example:  [bold]raftq resume[/]")(resume)
+    application.add_typer(snapshot, rich_help_panel=panels.CLUSTER)
+    command(
+        "in a pod:        [bold]kubectl exec raftq-0 -- raftq doctor[/]",
+        "from elsewhere:  [bold]raftq doctor --server http://localhost:7480[/]",
+        "with settings:   [bold]raftq doctor -- --name raftq-0 --data /data --peers raftq-0=10.0.0.1:7400,…[/]",
     )(doctor)

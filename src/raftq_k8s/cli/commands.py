@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from raftq_k8s.cli import panels
 from raftq_k8s.cli.cluster_commands import add_to
 from raftq_k8s.cli.data_commands import data
 from raftq_k8s.cli.storage_commands import storage
@@ -26,8 +27,8 @@ application = typer.Typer(
     epilog="To see it work, on this machine and without Kubernetes:  [bold]raftq demo[/]",
 )
 add_to(application)
-application.add_typer(data)
-application.add_typer(storage)
+application.add_typer(data, rich_help_panel=panels.CLUSTER)
+application.add_typer(storage, rich_help_panel=panels.FILES)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -81,13 +82,17 @@ def raftq(
     pass
 
 
-@application.command(epilog="For example:  [bold]raftq agent --name raftq-0 --service raftq-headless --data /data[/]")
+@application.command(
+    rich_help_panel=panels.RUN,
+    epilog="For example:  [bold]raftq agent --name raftq-0 --service raftq-headless --data /data[/]",
+)
 def agent() -> None:
     """Run one member of a cluster; this is what a pod runs. Its settings: [bold]raftq agent --help[/]."""
     raise AssertionError("raftq agent is dispatched before typer is")
 
 
 @application.command(
+    rich_help_panel=panels.RUN,
     name="run",
     epilog="For example:  [bold]raftq run --name raftq-0 --service raftq-headless -- python3 worker.py[/]",
 )
@@ -97,6 +102,7 @@ def run_command() -> None:
 
 
 @application.command(
+    rich_help_panel=panels.TRY,
     epilog="For example:  [bold]raftq demo[/]   or, unattended,  [bold]raftq demo --kills 20 --json[/]",
 )
 def demo(
@@ -123,6 +129,7 @@ def demo(
 
 
 @application.command(
+    rich_help_panel=panels.TRY,
     epilog="many seeds:   [bold]raftq simulate --seeds 1000[/]\n\n"
     "one again:    [bold]raftq simulate --seed 42 --seeds 1[/]\n\n"
     "some faults:  [bold]raftq simulate --seeds 500 --faults crash,partition[/]\n\n"
@@ -173,6 +180,7 @@ def simulate(
 
 
 @application.command(
+    rich_help_panel=panels.TRY,
     epilog="all of it:       [bold]raftq bench[/]\n\n"
     "only puts:       [bold]raftq bench puts --clients 64 --seconds 5[/]\n\n"
     "your cluster:    [bold]raftq bench --server http://raftq-leader:7480[/]",
@@ -225,6 +233,7 @@ def bench(
 
 
 @application.command(
+    rich_help_panel=panels.FILES,
     epilog="three members:    [bold]raftq certs pki raftq-0 raftq-1 raftq-2[/]\n\n"
     "all pods of one:  [bold]raftq certs pki --service raftq-headless --namespace raftq[/]",
 )
@@ -250,6 +259,7 @@ def certs(
 
 
 @application.command(
+    rich_help_panel=panels.RUN,
     epilog="a database beside each agent:  [bold]raftq proxy --listen 127.0.0.1:5432 --port 5432 --server http://db-0:7480[/]\n\n"
     "the leader's own HTTP face:    [bold]raftq proxy --listen 127.0.0.1:8080 --port 7480[/]",
 )
@@ -287,7 +297,7 @@ def proxy(
     raise typer.Exit(run(server or ["http://127.0.0.1:7480"], token_file, where, port, wait))
 
 
-@application.command()
+@application.command(hidden=True)
 def version() -> None:
     """Print the version."""
     typer.echo(installed("raftq_k8s"))

@@ -21,7 +21,8 @@ data = typer.Typer(
 Consistency: TypeAlias = Annotated[
     Literal["linearizable", "lease", "local"],
     typer.Option(
-        help="What a read may miss. local: all that the agent that answers has not applied yet. Else nothing."
+        metavar="linearizable|lease|local",
+        help="What a read may miss. local: all that the agent that answers has not applied yet. Else nothing.",
     ),
 ]
 IfRevision: TypeAlias = Annotated[

@@ -1,0 +1,47 @@
+"""What holds for every command, of whatever file it is."""
+
+from typer.main import get_command
+
+from raftq_k8s.cli.commands import application, run
+
+WITHOUT_JSON = {"agent", "run", "proxy"}
+"""They do not answer: they run."""
+
+
+def leaves():
+    for name, command in get_command(application).commands.items():
+        below = getattr(command, "commands", None)
+        yield from ((f"{name} {inner}", each) for inner, each in below.items()) if below else [(name, command)]
+
+
+def test_every_command_has_examples_in_its_help():
+    assert [
+        name for name, command in leaves() if not command.hidden and "[bold]raftq" not in (command.epilog or "")
+    ] == []
+
+
+def test_every_command_that_answers_can_do_so_in_json():
+    answering = [(name, command) for name, command in leaves() if not command.hidden and name not in WITHOUT_JSON]
+    assert [name for name, command in answering if not any("--json" in each.opts for each in command.params)] == []
+
+
+def test_a_mistake_names_the_help_of_the_command_that_was_meant(capsys):
+    assert run(["data", "gett"]) == 2
+    assert run(["members", "remove"]) == 2
+    assert run(["status", "--serve", "x"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.rpartition("(see ")[2] for line in said] == [
+        '"raftq data --help")',
+        '"raftq members remove --help")',
+        '"raftq status --help")',
+    ]
+
+
+def test_what_is_no_address_is_a_mistake(capsys):
+    assert run(["data", "get", "--server", "ftp://raftq"]) == 2
+    assert "'ftp://raftq' is no address of a server" in capsys.readouterr().err
+
+
+def test_what_is_no_json_is_a_mistake_that_says_how_it_is_put(capsys):
+    assert run(["data", "put", "colour", "blue"]) == 2
+    assert "--text" in capsys.readouterr().err
