@@ -17,6 +17,8 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
+from urllib.request import urlopen
 
 import msgspec
 from one_way_network import OneWayNetwork
@@ -25,7 +27,7 @@ from torture_faults import Disks, Fault, Scene, faults
 from torture_history import Done, History
 
 from raftq_k8s.cli.at_most_once import Unanswered, Unsent
-from raftq_k8s.cli.local_cluster import ClusterFailed, LocalAgent, LocalCluster
+from raftq_k8s.cli.local_cluster import HOST, ClusterFailed, LocalAgent, LocalCluster
 from raftq_k8s.cli.writer import revision
 
 _SHARING = 6
@@ -109,11 +111,11 @@ class Torture:
         agents = self._scene.cluster.agents
         await self._read_shared_keys()
         await self._scene.cluster.until(self._settled, "all members to have applied the same", _SETTLED_WITHIN_S)
-        documents = [(await agent.get("/v1/data?consistency=local")).body for agent in agents]
+        document = json.loads((await agents[0].get("/v1/data?consistency=local")).body)
+        states = await self._states()
         promised = [
             done for done in self._history.done if done.event.key.startswith("own-") and done.event.result == "ok"
         ]
-        document = json.loads(documents[0])
         lost = [done.event.key for done in promised if document.get(done.event.key) != done.event.value]
         there = [done for done in promised if done.event.key not in set(lost)]
         judgement = self._history.judge()
@@ -129,7 +131,7 @@ class Torture:
             keys=judgement.keys,
             not_linearizable=judgement.not_linearizable,
             undecided=judgement.undecided,
-            differing=[agent.name for agent, held in zip(agents, documents, strict=True) if held != documents[0]],
+            differing=[agent.name for agent, state in zip(agents, states, strict=True) if state != states[0]],
         )
 
     async def _read_shared_keys(self) -> None:
@@ -138,10 +140,32 @@ class Torture:
         await look_once_more(client, keys, _READ_WITHIN_S)
         client.close()
 
+    async def _states(self) -> list[bytes]:
+        """All that each member holds, at one index: documents with their revisions, sessions, agreements."""
+        states: list[_State] = []
+
+        async def at_one_index() -> bool:
+            asked = [asyncio.to_thread(_state, agent.http_port) for agent in self._scene.cluster.agents]
+            states[:] = await asyncio.gather(*asked)
+            return len({state.index for state in states}) == 1
+
+        await self._scene.cluster.until(at_one_index, "all members to stand at one index", _SETTLED_WITHIN_S)
+        return [state.content for state in states]
+
     async def _settled(self) -> bool:
         seen = await asyncio.gather(*(agent.status() for agent in self._scene.cluster.agents))
         indices = {index for one in seen if one for index in (one.commit_index, one.applied_index)}
         return None not in seen and len(indices) == 1
+
+
+class _State(NamedTuple):
+    index: str
+    content: bytes
+
+
+def _state(http_port: int) -> _State:
+    with urlopen(f"http://{HOST}:{http_port}/v1/snapshot", timeout=_SETTLED_WITHIN_S) as snapshot:
+        return _State(snapshot.headers["X-Raftq-Applied-Index"], snapshot.read())
 
 
 async def _applied_again(agent: LocalAgent, promised: list[Done]) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from one_way_network import Direction, OneWayNetwork
 
+from raftq_k8s.cli.at_most_once import Unanswered, Unsent
 from raftq_k8s.cli.local_cluster import ClusterFailed, LocalAgent, LocalCluster
 
 _SILENT_S = 10.5
@@ -170,6 +171,17 @@ async def stopped_in_good_order(scene: Scene, victim: LocalAgent) -> None:
     await scene.hold(0.0, 1.0)
 
 
+async def asked_to_hand_over(scene: Scene, victim: LocalAgent) -> None:
+    connection = victim.connection()
+    try:
+        for _ in range(3):
+            with suppress(Unsent, Unanswered):
+                await connection.request("POST", "/v1/transfer", b"{}")
+            await scene.hold(0.0, 0.5)
+    finally:
+        connection.close()
+
+
 async def frozen(scene: Scene, victim: LocalAgent) -> None:
     assert victim.process is not None
     victim.process.send_signal(signal.SIGSTOP)
@@ -239,6 +251,7 @@ def faults(disks: Disks) -> dict[Fault, float]:
         killed: 4,
         killed_with_all_others: 1,
         stopped_in_good_order: 1,
+        asked_to_hand_over: 2,
         frozen: 3,
         unheard: 2,
         deaf: 2,
