@@ -79,6 +79,10 @@ class Answer:
         if transport.get_write_buffer_size() > LARGE_BYTES:
             await drained(request, transport, _PATIENCE_S)
 
+    def encoded(self) -> bytes:
+        """All of it, for where there is no request to answer."""
+        return self._head() + self._body
+
     def _head(self) -> bytes:
         if self._status in _WITHOUT_BODY:
             return b"%sDate: %s\r\n%s%s\r\n" % (

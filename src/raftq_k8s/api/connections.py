@@ -19,7 +19,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from raftq_k8s.api.answers import Response
-from raftq_k8s.api.problems import Problem
+from raftq_k8s.api.problems import Problem, headers_too_large
 
 Handler = Callable[[web.BaseRequest], Awaitable[Response]]
 
@@ -28,6 +28,9 @@ CROWD = 64
 
 FILES_BESIDE = 256
 """So many files are left for all that is not a client of ours: peers, strangers on their port, the volume, the API."""
+
+HEAD_BYTES = 32 << 10
+"""The first line and the headers of a request, all together; what came with one read of the socket is not looked at."""
 
 _LINGER_S = 2.0
 """For so long the rest of a refused body is read and dropped: else its sender would see a reset, not our answer."""
@@ -98,13 +101,14 @@ def _affordable(limit: int) -> int:
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("gone",)
+    __slots__ = ("_head_bytes", "gone")
 
     gone: Callable[[], None] | None
     """Called when the client has gone: aiohttp tells nobody who only waits."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.gone = None
+        self._head_bytes = 0
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -115,8 +119,21 @@ class _Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
-            self._break_off_body()
+        if self._messages:
+            self._head_bytes = 0
+            if not isinstance(self._messages[-1][0], RawRequestMessage):
+                self._break_off_body()
+        elif self._waiter is not None:  # for the next request, which is not complete
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse_head()
+
+    def _refuse_head(self) -> None:
+        problem = headers_too_large(f"the headers of a request have at most {HEAD_BYTES} bytes")
+        if self.transport is not None:
+            self.transport.write(problem.answer().encoded())
+        self._count(problem)
+        self.force_close()
 
     def _break_off_body(self) -> None:
         """A complaint of the parser waits behind the request in hand, whose body will never end: nobody else tells its
@@ -136,11 +153,12 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Called for what aiohttp cannot parse; everything later is caught by the server itself."""
         if isinstance(exc, LineTooLong):
-            problem = Problem(
-                431, "headers-too-large", "Headers too large", "a line of the request is too long", close=True
-            )
+            problem = headers_too_large("a line of the request is too long")
         else:
             problem = Problem(400, "bad-request", "Bad request", "this is not a well-formed HTTP request", close=True)
+        self._count(problem)
+        return cast("web.StreamResponse", problem.answer())
+
+    def _count(self, problem: Problem) -> None:
         if isinstance(self._manager, Connections):
             self._manager.unreadable[problem.kind] += 1
-        return cast("web.StreamResponse", problem.answer())

@@ -80,6 +80,10 @@ def body_too_large(limit_bytes: int) -> Problem:
     return Problem(413, "body-too-large", "Body too large", detail, close=True)
 
 
+def headers_too_large(detail: str) -> Problem:
+    return Problem(431, "headers-too-large", "Headers too large", detail, close=True)
+
+
 def too_many_bodies() -> Problem:
     detail = "too many other bodies are arriving right now; nothing was done"
     return Problem(503, "too-many-bodies", "Too many bodies", detail, headers=RETRY_AFTER, close=True)

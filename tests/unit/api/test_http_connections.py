@@ -6,15 +6,16 @@ import resource
 import pytest
 from node_of_one import NodeOfOne
 
-from raftq_k8s.api.connections import CROWD, FILES_BESIDE
+from raftq_k8s.api.connections import CROWD, FILES_BESIDE, HEAD_BYTES
 from raftq_k8s.api.server import HttpFace
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def asked(stream: Stream, path: str) -> bytes:
+async def asked(stream: Stream, path: str, said: bytes | None = None) -> bytes:
+    """`said`: instead of a whole request, the rest of one."""
     reader, writer = stream
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(said or f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     async with asyncio.timeout(10):
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
@@ -126,4 +127,35 @@ async def test_a_client_that_does_not_read_its_answers_is_cut(
                 assert status == b"503"
     finally:
         writer.close()
+        await face.close()
+
+
+async def test_headers_that_go_on_and_on_are_refused(node: NodeOfOne) -> None:
+    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9")
+    await face.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
+    try:
+        async with asyncio.timeout(10):
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n")
+            for number in range(HEAD_BYTES // 4000 + 1):
+                writer.write(b"H%d: %s\r\n" % (number, b"x" * 4000))
+            assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
+        assert face._connections.unreadable == {"headers-too-large": 1}
+    finally:
+        writer.close()
+        await face.close()
+
+
+async def test_headers_within_the_bound_are_taken_in_however_many_pieces(node: NodeOfOne) -> None:
+    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9")
+    await face.start()
+    stream = await asyncio.open_connection("127.0.0.1", face.port)
+    try:
+        for _ in range(3):  # each request anew
+            for piece in b"GET /livez HTTP/1.1\r\n", b"A: " + b"x" * 7000 + b"\r\n", b"B: " + b"x" * 7000 + b"\r\n":
+                stream[1].write(piece)
+                await stream[1].drain()
+            assert await asked(stream, "/livez", said=b"Host: x\r\n\r\n") == b"200"
+    finally:
+        stream[1].close()
         await face.close()
