@@ -6,11 +6,15 @@ said by the process that it starts first: an agent of its own, a member of the c
 """
 
 import argparse
+import fcntl
 import json
 import os
+import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from raftq_k8s.agent.application import watchdog
@@ -51,7 +55,24 @@ def _following(own: list[str]) -> list[str]:
     parser.add_argument("--server", required=True)
     parser.add_argument("--token-file", default=os.environ.get("RAFTQ_TOKEN_FILE", ""))
     given = parser.parse_args(own)
+    _be_the_only_one(given.server)
     return [*_python("raftq_k8s.cli.following"), given.server, given.token_file]
+
+
+def _be_the_only_one(server: str) -> None:
+    """Two that ask one agent would both run COMMAND. The lock is kept by this process, whatever it becomes, and so
+    outlives a COMMAND that takes its time to end."""
+    path = Path(tempfile.gettempdir()) / f"raftq-run-{re.sub('[^A-Za-z0-9.]', '-', server)}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SystemExit(f"raftq run: {path}: {error.strerror}") from error
+    os.set_inheritable(descriptor, True)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"raftq run: waiting for another one that asks {server}", file=sys.stderr, flush=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _python(module: str) -> list[str]:
