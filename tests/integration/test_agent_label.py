@@ -8,8 +8,9 @@ import asyncio
 import logging
 import socket
 
+import msgspec
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from raftq_k8s.agent import composition
 from raftq_k8s.agent.composition import Agent
@@ -77,9 +78,9 @@ async def pod(monkeypatch):
 
 
 @pytest.fixture
-async def agent(tmp_path, pod):
+async def settings(tmp_path):
     raft_port, http_port = free_ports(2)
-    settings = Settings(
+    return Settings(
         name="raftq-0",
         peers=f"raftq-0=127.0.0.1:{raft_port}",
         data=str(tmp_path),
@@ -91,7 +92,20 @@ async def agent(tmp_path, pod):
         pod_uid="uid-0",
         endpoint_settle_ms=0,
     )
+
+
+@pytest.fixture
+async def agent(settings, pod):
     agent = Agent(plan(settings))
+    yield agent
+    await agent.close()
+
+
+@pytest.fixture
+async def agent_with_application(settings, pod):
+    """Its application reports by HTTP; for as long as a former one may run, a second, it waits."""
+    beside = {"application_signal": "put", "application_stop_timeout_ms": 1000.0}
+    agent = Agent(plan(msgspec.structs.replace(settings, **beside)))
     yield agent
     await agent.close()
 
@@ -121,6 +135,35 @@ async def test_a_frozen_api_holds_up_neither_start_nor_election_nor_end(agent, p
     await until(lambda: place_of(place)[1] == "leader")
     async with asyncio.timeout(3):
         await agent.leave("the test is over")
+
+
+async def test_with_an_application_the_label_waits_until_it_serves_and_goes_as_soon_as_it_is_told_to_stop(
+    agent_with_application, settings, pod
+):
+    agent, face = agent_with_application, f"http://127.0.0.1:{settings.http_port}"
+    await agent.start(Place("raftq-0"))
+    async with ClientSession(face) as http:
+
+        async def state():
+            async with http.get("/v1/application") as answer:
+                return await answer.json()
+
+        async with asyncio.timeout(10):
+            shown = await state()
+            while shown["state"] != "starting":
+                await asyncio.sleep(0.02)
+                shown = await state()
+        assert "leader" not in pod.log
+        async with http.put("/v1/application", json={"state": "promoted", "term": shown["term"]}) as answer:
+            assert answer.status == 200
+        await until(lambda: pod.labels.get("role") == "leader")
+        leaving = asyncio.create_task(agent.leave("the test is over"))
+        await until(lambda: pod.labels.get("role") != "leader")
+        shown = await state()
+        assert shown["state"] == "stopping"  # the label has gone, and the application is still there
+        async with http.put("/v1/application", json={"state": "stopped", "term": shown["term"]}) as answer:
+            assert answer.status == 200
+        await leaving
 
 
 def place_of(place):
