@@ -43,11 +43,14 @@ class LocalAgent:
         self.http_port = http_port
         self.process: subprocess.Popen[bytes] | None = None
         self.arguments = [*arguments]
+        self.within: list[str] = []
+        """A command that becomes the agent's, after it has made a place of its own for it."""
         self._observed_through = self.connection()
 
     @property
     def command(self) -> list[str]:
         return [
+            *self.within,
             *(sys.executable, "-m", "raftq_k8s.cli.main", "agent", "--name", self.name, "--data", str(self.data)),
             *("--raft-host", HOST, "--raft-port", str(self.raft_port)),
             *("--http-host", HOST, "--http-port", str(self.http_port), "--kubernetes", "off"),
