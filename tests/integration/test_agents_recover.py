@@ -3,6 +3,8 @@
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import pytest_asyncio
@@ -39,9 +41,16 @@ async def recover(agent, **named):
     return await asked(agent, "POST", "/v1/recover", named)
 
 
-async def leads_alone(agent, cluster_id):
-    status = await agent.status()
-    return status is not None and status.cluster == cluster_id and status.established
+def url(agent):
+    return f"http://127.0.0.1:{agent.http_port}"
+
+
+async def raftq(*arguments):
+    """The exit code, and what was said."""
+    command = (sys.executable, "-m", "raftq_k8s.cli.main", *arguments)
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said, _ = await process.communicate()
+    return process.returncode, said.decode()
 
 
 async def votes(agent, member, cluster_id):
@@ -61,8 +70,11 @@ async def test_a_survivor_goes_on_alone_and_the_others_join_it(cluster):
     wiped.data.mkdir()
     assert (await recover(survivor, cluster="another"))[0] == 409
 
+    assert (await raftq("recover", before.cluster, "--server", url(survivor)))[0] == 2  # nobody has said yes
+
     async def recovered():
-        return (await recover(survivor, cluster=before.cluster))[0] == 202
+        code, said = await raftq("recover", before.cluster, "--yes", "--server", url(survivor))
+        return code == 0 and said.startswith("raftq-0 leads the new cluster")
 
     process = survivor.process.pid
     await cluster.until(recovered, "nobody to have led for long enough", 30.0)
@@ -88,11 +100,9 @@ async def test_a_survivor_goes_on_alone_and_the_others_join_it(cluster):
     cluster.start(stale)
 
     async def joins():
-        if await stale.status() is None:
-            return False
-        return (await recover(stale, join=after.cluster))[0] == 202
+        return (await raftq("recover", "--join", after.cluster, "--yes", "--server", url(stale)))[0] == 0
 
-    await cluster.until(joins, "the stale one to be told to join", 60.0)
+    await cluster.until(joins, "the stale one to join by the command line", 60.0)
     await cluster.until(lambda: votes(stale, "raftq-1", after.cluster), "the stale one to vote", 60.0)
     (kept,) = (stale.data / FOLDER).iterdir()
     assert inspection.inspect(kept).cluster == before.cluster
@@ -117,3 +127,27 @@ async def test_a_member_that_was_removed_while_it_was_away_archives_its_volume_a
     (kept,) = (away.data / FOLDER).iterdir()
     assert kept.name == f"{former}-removed"
     assert inspection.inspect(kept).incarnation == former
+
+
+async def test_a_new_cluster_begins_with_a_saved_snapshot(cluster, tmp_path):
+    for number in range(20):
+        assert (await asked(cluster.agents[0], "PUT", f"/v1/data/key-{number}", number))[0] == 201
+    term = (await cluster.agents[0].status()).term
+    saved = str(tmp_path / "saved.raftq")
+    assert (await raftq("snapshot", "save", saved, "--server", url(cluster.agents[0])))[0] == 0
+    code, said = await raftq("snapshot", "show", saved)
+    assert (code, "20 keys" in said) == (0, True)
+
+    for agent in cluster.agents:
+        await cluster.kill(agent)
+        shutil.rmtree(agent.data)
+        agent.data.mkdir()
+    first = cluster.agents[0]
+    code, said = await raftq("snapshot", "restore", saved, "--data", str(first.data), "--name", first.name)
+    assert code == 0, said
+    for agent in cluster.agents:
+        cluster.start(agent)
+    await cluster.all_ready(60.0)
+    for agent in cluster.agents:
+        assert (await asked(agent, "GET", "/v1/data/key-7"))[1] == 7
+        assert (await agent.status()).term > term + TERMS_PASSED

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,15 @@ def volume(agent: LocalAgent) -> Path:
 
 
 def fill(agent: LocalAgent) -> None:
-    """To the last byte; and the reserve beside it is all that is left."""
-    left = os.statvfs(volume(agent))
-    (volume(agent) / "ballast").write_bytes(bytes(left.f_bavail * left.f_frsize))
+    """To the last byte; the reserve beside it is all that is left. The agent writes there meanwhile."""
+    ballast = os.open(volume(agent) / "ballast", os.O_WRONLY | os.O_CREAT)
+    try:
+        for piece_bytes in (1 << 20, 1 << 12):
+            with suppress(OSError):
+                while True:
+                    os.write(ballast, bytes(piece_bytes))
+    finally:
+        os.close(ballast)
 
 
 def make_room(agent: LocalAgent) -> None:

@@ -9,8 +9,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from raftq_k8s.cli import panels
-from raftq_k8s.cli.cluster_commands import add_to
+from raftq_k8s.cli import cluster_commands, panels, recovery_commands
 from raftq_k8s.cli.data_commands import data
 from raftq_k8s.cli.storage_commands import storage
 
@@ -26,9 +25,10 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="To see it work, on this machine and without Kubernetes:  [bold]raftq demo[/]",
 )
-add_to(application)
+cluster_commands.add_to(application)
 application.add_typer(data, rich_help_panel=panels.CLUSTER)
 application.add_typer(storage, rich_help_panel=panels.FILES)
+recovery_commands.add_to(application)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.markup import escape
 
+from raftq_k8s.cli.connecting import complain
 from raftq_k8s.cli.sizes import in_words
 from raftq_k8s.node import recovery, snapshot_file
 from raftq_k8s.node.snapshot_file import Heading
@@ -35,9 +36,9 @@ def show(path: Path, *, document: bool, as_json: bool) -> int:
     try:
         found = _on_volume(path) if path.is_dir() else _Found(*snapshot_file.read(path), of_volume=False)
     except OSError as error:
-        return _complain(f"{path}: {error.strerror or error}", UNUSABLE)
+        return complain(f"{path}: {error.strerror or error}", UNUSABLE)
     except _WRONG as error:
-        return _complain(f"{path}: {error}", DAMAGED)
+        return complain(f"{path}: {error}", DAMAGED)
     if document:
         sys.stdout.buffer.write(found.state.document.whole()[0] + b"\n")
     elif as_json:
@@ -96,24 +97,19 @@ def restore(file: Path, data: Path, name: str, *, as_json: bool) -> int:
     try:
         heading, state = snapshot_file.read(file)
     except OSError as error:
-        return _complain(f"{file}: {error.strerror or error}", UNUSABLE)
+        return complain(f"{file}: {error.strerror or error}", UNUSABLE)
     except SnapshotDamaged as error:
-        return _complain(f"{file}: {error}", DAMAGED)
+        return complain(f"{file}: {error}", DAMAGED)
     try:
         data.mkdir(parents=True, exist_ok=True)
         begun = recovery.begin(SqliteVolume(data, MemberId(name)), heading, state, cluster)
     except OSError as error:
-        return _complain(f"{data}: {error.strerror or error}", UNUSABLE)
+        return complain(f"{data}: {error.strerror or error}", UNUSABLE)
     except _WRONG as error:
-        return _complain(str(error), UNUSABLE)
+        return complain(str(error), UNUSABLE)
     if as_json:
         print(json.dumps({"cluster": begun.cluster, "member": name, "term": begun.term, "index": begun.index}))
     else:
         print(f"{data} is the volume of {name}, the only member of the new cluster {begun.cluster}")
         print("start it, then the others with empty volumes: they ask to be taken in")
     return 0
-
-
-def _complain(sentence: str, code: int) -> int:
-    print(f"raftq: {sentence}", file=sys.stderr)
-    return code

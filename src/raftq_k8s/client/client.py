@@ -188,8 +188,18 @@ class Client(Writer):
     async def drain(self) -> None:
         """Have the first of the servers hand over what it does, before its process is ended: that one, and no other in
         its place."""
-        one = Caller(self._caller.exchange, Servers((self._servers.first,)), self._timeout_s)
-        await one.call(Call(Request("POST", "/v1/drain"), Repeat.HARMLESS))
+        await self._of_first(Request("POST", "/v1/drain"), Repeat.HARMLESS)
+
+    async def recover(self, cluster: str) -> str:
+        """Have the first of the servers give up the lost quorum of that cluster, which is its own, and go on alone as
+        a new one, whose id is returned. It leads that a moment later."""
+        request = Request("POST", "/v1/recover", body=msgspec.json.encode({"cluster": cluster}))
+        return decoded((await self._of_first(request, Repeat.HARMFUL)).body, _Recovering).cluster
+
+    async def join(self, cluster: str) -> None:
+        """Have the first of the servers archive its volume, and join that cluster with an empty one."""
+        request = Request("POST", "/v1/recover", body=msgspec.json.encode({"join": cluster}))
+        await self._of_first(request, Repeat.HARMFUL)
 
     async def history(self) -> tuple[Failover, ...]:
         """The latest changes of the leader, the latest last, as the server that answers saw them."""
@@ -214,6 +224,11 @@ class Client(Writer):
                         raise Unreachable(f"{server} answered {head.status} where a snapshot was asked for")
         except (Unsent, Unanswered) as error:
             raise Unreachable(str(error)) from error
+
+    async def _of_first(self, request: Request, repeat: Repeat) -> Answer:
+        """That server, and no other in its place."""
+        one = Caller(self._caller.exchange, Servers((self._servers.first,)), self._timeout_s)
+        return await one.call(Call(request, repeat))
 
     async def _asked(self, request: Request, *, only_leader: bool = False) -> Answer:
         return await self._caller.call(Call(request, Repeat.HARMLESS, only_leader))
@@ -272,6 +287,10 @@ class _Members(msgspec.Struct):
 
 class _History(msgspec.Struct):
     failovers: tuple[Failover, ...]
+
+
+class _Recovering(msgspec.Struct, frozen=True):
+    cluster: str
 
 
 class _Transferred(msgspec.Struct):

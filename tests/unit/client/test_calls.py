@@ -238,6 +238,18 @@ async def test_only_the_first_server_is_drained():
     assert second.asked == []
 
 
+async def test_only_the_first_server_gives_up_its_quorum_and_is_asked_once():
+    async with (
+        ScriptedServer(HangUp()) as first,
+        ScriptedServer(Reply(202)) as second,
+        Client([first.url, second.url], timeout_s=0.6) as client,
+    ):
+        with pytest.raises(OutcomeUnknown):
+            await client.recover("7f3c")
+    assert [asked.body for asked in first.asked] == [b'{"cluster":"7f3c"}']
+    assert second.asked == []
+
+
 async def test_a_leader_of_an_older_term_is_no_answer():
     new, old = ({"id": name, "address": None, "term": term} for name, term in (("raftq-1", 8), ("raftq-0", 7)))
     async with (
