@@ -80,7 +80,7 @@ _MEASUREMENTS = {
     ),
     "restart": _Measurement(
         "start with a long log and no snapshot",
-        ("member", "role", "entries", "answers s", "ready s", "RSS MiB, then", "all applied s", "RSS MiB, most"),
+        ("member", "role", "entries", "answers s", "CPU s", "ready s", "RSS MiB", "applied s", "most MiB"),
         lambda asked: restart.measure(asked.entries),
     ),
     "streams": _Measurement(

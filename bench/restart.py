@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.processes import mib, most_mib
+from bench.processes import cpu_s, mib, most_mib
 from raftq_k8s.cli.local_cluster import ClusterFailed, LocalAgent, LocalCluster
 from raftq_k8s.raft.configuration import encode as encode_membership
 from raftq_k8s.raft.membership import BirthRecord, Member, Membership
@@ -36,6 +36,7 @@ class Restart(msgspec.Struct):
     role: str
     entries: int
     answers_s: float
+    cpu_s_then: float
     ready_s: float
     rss_mib_then: float
     applied_s: float
@@ -64,7 +65,7 @@ async def _start(cluster: LocalCluster, agent: LocalAgent, entries: int) -> Rest
     began = time.monotonic()
     cluster.start(agent)
     await cluster.until(lambda: _answers(agent), f"{agent.name} to answer", _WITHIN_S)
-    answers_s, rss_mib = time.monotonic() - began, mib(agent, "Rss")
+    answers_s, cpu_s_then, rss_mib = time.monotonic() - began, cpu_s(agent), mib(agent, "Rss")
     await _applied(cluster, agent, entries)
     applied_s = time.monotonic() - began
     await cluster.until(agent.ready, f"{agent.name} to be ready", _WITHIN_S)
@@ -74,6 +75,7 @@ async def _start(cluster: LocalCluster, agent: LocalAgent, entries: int) -> Rest
         role="follower",
         entries=entries,
         answers_s=round(answers_s, 2),
+        cpu_s_then=round(cpu_s_then, 2),
         ready_s=round(ready_s, 2),
         rss_mib_then=rss_mib,
         applied_s=round(applied_s, 2),

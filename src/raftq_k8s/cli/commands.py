@@ -188,7 +188,7 @@ def simulate(
 def bench(
     what: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[puts|gets|failover]…", help="What is measured; all of it by default."),
+        typer.Argument(metavar="puts|gets|failover", help="What is measured; all of it by default."),
     ] = None,
     clients: Annotated[
         str, typer.Option(metavar="NUMBER,NUMBER,…", help="How many ask at once, in one load after the other.")
@@ -205,9 +205,7 @@ def bench(
     ] = "all",
     server: Annotated[
         str,
-        typer.Option(
-            envvar="RAFTQ_SERVER", metavar="URL", help="A running cluster, asked in place of agents of our own."
-        ),
+        typer.Option(metavar="URL", help="A running cluster, loaded and written to in place of agents of our own."),
     ] = "",
     token_file: Annotated[
         Path | None,
@@ -224,10 +222,10 @@ def bench(
     """
     from raftq_k8s.cli.bench import command
 
-    token = token_file.read_text().strip() if token_file is not None else ""
     try:
+        token = token_file.read_text().strip() if token_file is not None else ""
         asked = command.asked(what or (), clients, seconds, rounds, beside, server, token)
-    except command.BadArgument as error:
+    except (command.BadArgument, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     raise typer.Exit(command.run(asked, json))
 

@@ -88,10 +88,16 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_started(arguments
 
 
 def test_a_running_cluster_is_asked_for_puts_and_gets_and_no_leader_of_it_is_killed():
-    asked = command.asked((), "1", 1.0, 1, "none", "http://there:8080/", "secret")
+    asked = command.asked((), "1", 1.0, 1, "all", "http://there:8080/", "secret")
     assert asked.measurements == ("puts", "gets")
     assert asked.server == Server("there", 8080, "Bearer secret")
     assert asked.beside == ()
+
+
+def test_a_cluster_named_for_other_commands_is_not_loaded_unasked(monkeypatch):
+    monkeypatch.setenv("RAFTQ_SERVER", "http://production:7480")
+    monkeypatch.setattr(command, "run", lambda asked, as_json: 0 if asked.server is None else 9)
+    assert run(["bench", "puts", "--beside", "none"]) == 0
 
 
 async def test_each_kind_of_load_comes_out_as_a_row_and_as_json(capsys):

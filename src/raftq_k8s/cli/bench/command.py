@@ -50,7 +50,9 @@ def asked(
         raise BadArgument(
             "failover kills leaders, and does so only to agents that it started itself: leave out --server"
         )
-    return Asked(wanted, _counts(clients), seconds, rounds, _contenders(beside), _server(url, token) if url else None)
+    server = _server(url, token) if url else None
+    others = () if server is not None and beside == "all" else _contenders(beside)
+    return Asked(wanted, _counts(clients), seconds, rounds, others, server)
 
 
 def run(asked: Asked, as_json: bool) -> int:
