@@ -282,7 +282,9 @@ DESCRIBED: Mapping[tuple[str, str], Described] = {
     ),
     ("DELETE", "/v1/pause"): Described("End the pause", {200: _of(_object(paused={"type": "null"}, revision=_NUMBER))}),
     ("POST", "/v1/drain"): Described(
-        "End this agent in good order", {202: _of(_object(draining={"const": True}), "it has begun")}, _NOT_AGAIN
+        "Have this agent hand over, and answer until its process is ended",
+        {202: _of(_object(draining={"const": True}), "it has begun")},
+        _NOT_AGAIN,
     ),
     ("POST", "/v1/recover"): Described(
         "After a majority was lost for good: give the cluster up, or join the one that goes on",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from raftq_k8s.cli import cluster_commands, panels, recovery_commands
+from raftq_k8s.cli.connecting import HERE, Servers, TokenFile
 from raftq_k8s.cli.data_commands import data
 from raftq_k8s.cli.storage_commands import storage
 
@@ -264,19 +265,8 @@ def certs(
 def proxy(
     port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="The port on the leader's host.")],
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where clients come.")] = "127.0.0.1:7490",
-    server: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="RAFTQ_SERVER",
-            metavar="URL",
-            show_default="http://127.0.0.1:7480",
-            help="Whom to ask who leads: an agent, or a Service of them. May be given several times.",
-        ),
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(envvar="RAFTQ_TOKEN_FILE", metavar="FILE", help="The file that holds the bearer token."),
-    ] = None,
+    server: Servers = None,
+    token_file: TokenFile = None,
     wait: Annotated[
         float, typer.Option(min=0, max=3600, metavar="SECONDS", help="How long a new session waits for a leader.")
     ] = 10.0,
@@ -292,7 +282,7 @@ def proxy(
         where = parse_listen(listen)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="'--listen'") from error
-    raise typer.Exit(run(server or ["http://127.0.0.1:7480"], token_file, where, port, wait))
+    raise typer.Exit(run(server or [HERE], token_file, where, port, wait))
 
 
 @application.command(hidden=True)
