@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
@@ -63,6 +64,12 @@ _BESIDE_THE_BODY_BYTES = 16384
 _AFTER_A_CRASH_S = 1.0
 _LOOK_FOR_ROOM_EVERY_S = 1.0
 _LEAST_ROOM_BYTES = 1 << 20
+_ALLOCATIONS_TO_COLLECT = 20_000
+"""Requests leave next to no cycles behind, and to look for some after every few dozens of them costs more than it
+finds."""
+_LONGEST_HOLD_S = 0.000_2
+"""So long the loop's thread keeps the interpreter from the storage's, which needs it between two syncs of the disk. The
+default is longer than a sync."""
 
 logger = logging.getLogger(__name__)
 _told = logging.getLogger("raftq")
@@ -152,8 +159,7 @@ class Agent:
             self._tasks.append(
                 asyncio.create_task(_restarted("application", self._application.run), name="application")
             )
-        gc.collect()
-        gc.freeze()  # what lives from here on is looked through by no later collection
+        _settle_the_interpreter()
 
     async def failed(self) -> None:
         """Waits until a part of it has ended, and raises why."""
@@ -277,6 +283,13 @@ def _tls(plan: Plan) -> Tls:
     settings = plan.settings
     files = TlsFiles(Path(settings.tls_cert), Path(settings.tls_key), Path(settings.tls_ca))
     return Tls(files, plan.name, Zone(settings.service, settings.namespace) if settings.service else Zone())
+
+
+def _settle_the_interpreter() -> None:
+    gc.collect()
+    gc.freeze()  # what lives from here on is looked through by no later collection
+    gc.set_threshold(_ALLOCATIONS_TO_COLLECT)
+    sys.setswitchinterval(_LONGEST_HOLD_S)
 
 
 def _source(plan: Plan) -> Source:

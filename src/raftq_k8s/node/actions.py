@@ -43,7 +43,7 @@ Loaded: TypeAlias = tuple[Entry, ...] | bytes | None
 
 
 class Actions(msgspec.Struct):
-    """To be carried out in the order of the fields."""
+    """To be carried out in any order, but for the writes and the loads: those come in theirs, and the loads last."""
 
     writes: list[tuple[Written, Write]] = msgspec.field(default_factory=list)
     """Call `persisted` with the receipt when it is on stable storage. A write that fails is final: stop the node."""
@@ -61,6 +61,22 @@ class Actions(msgspec.Struct):
     """Set when it changed."""
     notes: list[str] = msgspec.field(default_factory=list)
     """Sentences for a log."""
+    unfinished: bool = False
+    """The driver has not done all that it could."""
+
+    @property
+    def more(self) -> bool:
+        """Whether to ask for the next ones at once: these, or what is applied with the next, may bring about others.
+        Messages and answers do not, and neither does a write of the core before it ends. Else there are none until
+        something happens."""
+        return bool(
+            self.unfinished
+            or self.standing
+            or self.greetings
+            or self.loads
+            or self.handed_over
+            or any(isinstance(written, SliceReceipt) for written, _ in self.writes)
+        )
 
     def __bool__(self) -> bool:
         return bool(

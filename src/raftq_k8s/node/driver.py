@@ -3,10 +3,10 @@
 It takes no part while it belongs to no cluster (*unborn*): then it only greets, until a birth record is decided or
 adopted and synced; from there on it is a *member* and drives the consensus core and the state machine. Whoever runs it
 (asyncio in `runtime.py`, a simulator elsewhere) calls a door when something happened, and then carries out
-`next_actions` until there are none: first the write is handed to the volume, then the messages leave, and what was
-committed is applied when the next actions are asked for. Nothing is resolved that is not committed and applied here.
-Commands and their fates are `submissions.py`, where they go `placing.py`, reads `read_queue.py`, who leads and led
-`leadership.py`.
+`next_actions` until there are none: the write is handed to the volume, the messages leave, which do not rest on it, and
+what was committed is applied when the next actions are asked for. Nothing is resolved that is not committed and applied
+here. Commands and their fates are `submissions.py`, where they go `placing.py`, reads `read_queue.py`, who leads and
+led `leadership.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -333,6 +333,7 @@ class Driver:
         for verdict in actions.greetings:
             self._note_greeting(verdict)
         actions.notes, self._notes = self._notes, []
+        actions.unfinished = bool(self._to_apply) or isinstance(self._phase, Unborn)
         return actions if actions or self._to_apply else None
 
     def _apply(self) -> None:

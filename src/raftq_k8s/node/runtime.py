@@ -300,6 +300,8 @@ class Runtime:
             until = self._clock() + LONGEST_TURN
             while not self._stopped and (actions := self._driver.next_actions(self._clock())) is not None:
                 self._carry_out(actions)
+                if not actions.more:
+                    break
                 if self._clock() >= until:
                     self._schedule_turn()  # and go on there: much was committed at once
                     break
@@ -323,14 +325,13 @@ class Runtime:
             submitted, self._submitted = self._submitted, []
             self._driver.submit(submitted)
         now = clock()
-        if now >= self._driver.wake_at:
+        # The timer is never later than the driver wishes, so while it runs there is no need to ask.
+        if (now >= self._timer_at or self._timer is None) and now >= self._driver.wake_at:
             self._driver.tick(now)
 
     def _carry_out(self, actions: Actions) -> None:
-        for written, write in actions.writes:
-            self._volume.write(write).add_done_callback(partial(self._write_ended, written, self._clock()))
-        for load in actions.loads:
-            self._load(load)
+        """What the volume is to do comes last: to wake its thread takes longer than all the rest, and what leaves now
+        does not rest on it."""
         if actions.announce:
             self._transport.announce()
         for destination, messages in actions.messages.items():
@@ -353,6 +354,10 @@ class Runtime:
             self._listener.noted(sentence)
         if actions.standing is not None:
             self._tell_standing()
+        for written, write in actions.writes:
+            self._volume.write(write).add_done_callback(partial(self._write_ended, written, self._clock()))
+        for load in actions.loads:
+            self._load(load)
 
     def _tell_standing(self) -> None:
         self._listener.standing_changed(self._driver.standing)

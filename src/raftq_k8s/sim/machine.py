@@ -288,6 +288,8 @@ class Machine:
         while (actions := driver.next_actions(now)) is not None:
             acted = True
             self._carry_out(actions)
+            if not actions.more:
+                break
         if acted:
             self._invariants.look(self)
         if self.up:

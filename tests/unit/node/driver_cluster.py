@@ -195,6 +195,7 @@ class DriverCluster:
             if actions is None:
                 continue
             acted = True
+            assert actions.more or held.driver.next_actions(self.now) is None
             held.history.append(actions)
             held.writes.extend(actions.writes)
             held.loads.extend(actions.loads)
