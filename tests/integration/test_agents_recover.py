@@ -129,6 +129,47 @@ async def test_a_member_that_was_removed_while_it_was_away_archives_its_volume_a
     assert inspection.inspect(kept).incarnation == former
 
 
+async def test_58_a_member_with_an_old_copy_of_its_volume_is_taken_in_anew_once_somebody_leads(cluster, tmp_path):
+    leader = await cluster.leader()
+    old, other = (agent for agent in cluster.agents if agent is not leader)
+    former = (await old.status()).incarnation
+    await cluster.kill(old)
+    shutil.copytree(old.data, tmp_path / "copy")
+    cluster.start(old)
+    await cluster.all_ready()
+    for number in range(20):
+        assert (await asked(leader, "PUT", f"/v1/data/key-{number}", number))[0] == 201
+
+    async def has_all():
+        status = await old.status()
+        return status is not None and status.commit_index >= (await leader.status()).commit_index
+
+    await cluster.until(has_all, "everything to be acknowledged there", 20.0)
+    await cluster.kill(old)
+    await cluster.kill(other)  # so nobody leads with a quorum
+    shutil.rmtree(old.data)
+    shutil.copytree(tmp_path / "copy", old.data)
+    cluster.start(old)
+
+    async def turned_away(kind):
+        status = await old.status()
+        return status is not None and status.fenced == kind
+
+    # Its count of starts is as old as the rest: at first it looks like the older one of two processes.
+    await cluster.until(lambda: turned_away("older-process"), "the old copy to be turned away", 30.0)
+    await cluster.kill(old)
+    cluster.start(old)
+    await cluster.until(lambda: turned_away("rolled-back"), "the old copy to be known as one", 30.0)
+    assert not (old.data / FOLDER).exists()
+    cluster.start(other)
+    here = (await leader.status()).cluster
+    await cluster.until(lambda: votes(old, old.name, here), "it to vote again", 60.0)
+    assert (await old.status()).incarnation != former
+    (kept,) = (old.data / FOLDER).iterdir()
+    assert kept.name == f"{former}-rolled-back"
+    assert (await asked(old, "GET", "/v1/data/key-7"))[1] == 7
+
+
 async def test_a_new_cluster_begins_with_a_saved_snapshot(cluster, tmp_path):
     for number in range(20):
         assert (await asked(cluster.agents[0], "PUT", f"/v1/data/key-{number}", number))[0] == 201

@@ -7,6 +7,7 @@ anybody's help.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,8 @@ from raftq_k8s.agent.before_the_start import FENCING, Fenced, IsLed
 from raftq_k8s.node.status import MemberStatus, NodeStatus
 
 _LOOK_EVERY_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class Node(Protocol):
@@ -29,7 +32,10 @@ async def watch(
 ) -> None:
     """Goes on for as long as the process lives."""
     fenced = await _fenced(node, look_every_s)
-    await asyncio.to_thread(before_the_start.note, data, fenced)
+    try:
+        await asyncio.to_thread(before_the_start.note, data, fenced)
+    except OSError as error:  # then the next process hears it again
+        log.warning("it cannot be noted that this volume is %s: %s", fenced.kind, error)
     while True:
         if not node.status().caught_up and await before_the_start.may_be_archived(fenced, is_led):
             begin_anew()
