@@ -99,7 +99,10 @@ class Departure:
     async def _leave(self) -> None:
         self._turn_clients_away()
         await self._wait_for_a_quorum_without()
-        await self._stop_application()
+        try:
+            await self._stop_application()
+        except Exception:  # of a hook, or whatever is wrong with it: the leadership is handed over all the same
+            log.exception("the application could not be stopped")
         await self._hand_over()
         await self._release()
         await self._sleep(self._patience.settle)

@@ -283,7 +283,7 @@ class WebsocketTransport:
         except BadFrame as bad:
             self._count_bad(bad.kind)
             reason = str(bad)
-        except (ConnectionOver, TimeoutError):
+        except (ConnectionOver, ConnectionError, TimeoutError):
             pass
         except asyncio.CancelledError:
             self._close_soon(connection, codes.GOING_AWAY, "another address was faster")
@@ -320,14 +320,16 @@ class WebsocketTransport:
             response.force_close()
             return response
         await websocket.prepare(request)
-        connection = Connection(websocket)
-        if self._secret is not None:
-            try:
+        try:
+            if self._secret is not None:
                 await prove_to_dialler(websocket, self._secret, challenge)
-            except Unproven as unproven:
-                self._turned_away("secret", f"{request.remote} does not know the secret of the members")
-                await connection.close(codes.REFUSED, codes.in_farewell(Refusal("secret", str(unproven))))
-                return websocket
+        except Unproven as unproven:
+            self._turned_away("secret", f"{request.remote} does not know the secret of the members")
+            await Connection(websocket).close(codes.REFUSED, codes.in_farewell(Refusal("secret", str(unproven))))
+            return websocket
+        except ConnectionError:
+            return websocket
+        connection = Connection(websocket)
         await self._converse(connection, None, None, lambda: self._listener.greeted(request.protocol))
         return websocket
 

@@ -25,6 +25,7 @@ class Node:
         self.connected = connected
         self.told = []
         self.targets = []
+        self.stop_fails = None
 
     def status(self):
         return seen_by_a(*self.connected)
@@ -51,6 +52,8 @@ class Node:
             await asyncio.sleep(0)
 
         async def stop_application():
+            if self.stop_fails is not None:
+                raise self.stop_fails
             self.told.append("application stopped")
 
         def turn_clients_away():
@@ -98,6 +101,14 @@ async def test_it_ends_all_the_same_when_nobody_takes_over_in_time():
     async with asyncio.timeout(5):
         await node.departure(Patience(quorum=0, transfer=0.01, settle=0)).carry_out("asked")
     assert node.told[-2:] == ["label released", "sleep 0"]
+
+
+async def test_an_application_that_cannot_be_stopped_holds_nothing_up(caplog):
+    node = Node("b")
+    node.stop_fails = RuntimeError("a hook is broken")
+    await node.departure().carry_out("asked")
+    assert node.told[-3:] == ["transfer", "label released", "sleep 5"]
+    assert "could not be stopped" in caplog.text
 
 
 async def test_nothing_is_tried_again_where_nobody_is_left():
