@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NO, USAGE, TRY_AGAIN, UNKNOWN, INTERRUPTED = 1, 2, 3, 4, 130
 
-PATIENCE_S = 7.0
+PATIENCE_S = 9.0
 """Longer than a server waits for a leader, so that what it says in the end is heard."""
 
 HERE = "http://127.0.0.1:7480"
@@ -85,6 +85,8 @@ def said(error: Exception) -> int:
 
     match error:
         case Unreachable():
+            if str(error).endswith("in time"):
+                return complain(f"{error}: does somebody lead? See raftq status", TRY_AGAIN)
             return complain(f"{error} (who is asked: --server URL, or RAFTQ_SERVER)", TRY_AGAIN)
         case Unavailable():
             return complain(f"{error}: try again", TRY_AGAIN)

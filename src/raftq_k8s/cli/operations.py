@@ -14,7 +14,7 @@ from raftq_k8s.cli.spans import milliseconds
 from raftq_k8s.client import Client, Member
 from raftq_k8s.client.client import Snapshot
 
-_CHANGE_S = 30.0
+_CHANGE_S = 15.0
 """A member that leaves, or a leader that hands over, first has to bring others up to date."""
 
 

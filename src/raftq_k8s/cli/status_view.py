@@ -59,7 +59,7 @@ def _parts(picture: Picture, now_s: float) -> Iterable[RenderableType]:
         why = f": {picture.paused}" if picture.paused else ""
         yield Text(f"paused{why} (raftq resume ends it)", style="yellow")
     if picture.waiting_for is not None:
-        yield Text(f"{picture.asked} waits for this: {picture.waiting_for}", style="yellow")
+        yield Text(f"{picture.asked}: {picture.waiting_for}", style="yellow")
     if picture.members:
         yield Text()
         yield _Members(picture.members)

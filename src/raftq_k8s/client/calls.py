@@ -40,7 +40,7 @@ class Caller:
     async def call(self, call: Call) -> Answer:
         """Raises `ClientError`, within the time-out."""
         now = asyncio.get_running_loop().time
-        effort = Effort(call.repeat, self.timeout_s, now())
+        effort = Effort(call.repeat, self.timeout_s, len(self.servers), now())
         failures = hops = 0
         while True:
             server = self.servers.next(call.only_leader)

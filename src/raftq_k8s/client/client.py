@@ -180,10 +180,11 @@ class Client(Writer):
 
     async def pause(self, reason: str) -> None:
         """No automatic transfer, promotion or removal until `resume`."""
-        await self._asked(Request("POST", "/v1/pause", body=msgspec.json.encode({"reason": reason})))
+        body = msgspec.json.encode({"reason": reason})
+        await self._caller.call(Call(Request("POST", "/v1/pause", body=body), Repeat.HARMLESS))
 
     async def resume(self) -> None:
-        await self._asked(Request("DELETE", "/v1/pause"))
+        await self._caller.call(Call(Request("DELETE", "/v1/pause"), Repeat.HARMLESS))
 
     async def drain(self) -> None:
         """Have the first of the servers hand over what it does, before its process is ended: that one, and no other in
@@ -210,7 +211,7 @@ class Client(Writer):
     async def snapshot(self) -> AsyncIterator[Snapshot]:
         """All that the cluster holds, as one server has applied it by now."""
         request = Request("GET", "/v1/snapshot")
-        server = (await self._asked(request._replace(method="HEAD"))).server
+        server = (await self._asked(Request("GET", "/v1/status"))).server
         try:
             async with aclosing(self._caller.exchange.stream(server, request, SILENCE_S)) as stream:
                 head = await anext(stream)
@@ -231,7 +232,7 @@ class Client(Writer):
         return await one.call(Call(request, repeat))
 
     async def _asked(self, request: Request, *, only_leader: bool = False) -> Answer:
-        return await self._caller.call(Call(request, Repeat.HARMLESS, only_leader))
+        return await self._caller.call(Call(request, Repeat.UNNOTICED, only_leader))
 
     async def _ordered(self, request: Request, repeat: Repeat) -> Answer:
         return await self._caller.call(Call(request, repeat, only_leader=True))

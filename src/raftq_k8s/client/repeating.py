@@ -35,14 +35,17 @@ from raftq_k8s.client.exchange import Answer
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _SHORTEST_TRY_S = 0.5
-_TRIES_AT_LEAST = 3
+_LARGEST_PART = 0.6
+"""Of the time of a call for one try, where there is but one server: as a Service it may lead to another pod next."""
 
 
 class Repeat(Enum):
     """What a second try of a request does, where it is not known what the first did."""
 
+    UNNOTICED = auto()
+    """It reads."""
     HARMLESS = auto()
-    """It reads, or carries a session, or asks for a state that it may ask for twice."""
+    """It carries a session, or asks for a state that it may ask for twice."""
     HARMFUL = auto()
     """It might undo what another client wrote after the first."""
 
@@ -130,30 +133,40 @@ def _seconds(text: str) -> float:
 class Effort:
     """What one call has tried so far, and how long it may still go on."""
 
-    def __init__(self, repeat: Repeat, timeout_s: float, now: float) -> None:
+    def __init__(self, repeat: Repeat, timeout_s: float, servers: int, now: float) -> None:
         self._repeat = repeat
-        self._timeout_s = timeout_s
+        self._try_s = max(_SHORTEST_TRY_S, timeout_s * min(1 / servers, _LARGEST_PART))
         self._deadline = now + timeout_s
         self._rounds = 0
-        self._doubt: str | None = None
+        self.in_doubt = False
+        """An earlier try may have taken effect."""
         self._last: ClientError = Unreachable("no server was asked: there was no time")
 
     def patience_s(self, now: float) -> float:
         left = self._deadline - now
         if self._repeat is Repeat.HARMFUL:
             return left
-        return min(left, max(_SHORTEST_TRY_S, self._timeout_s / _TRIES_AT_LEAST))
+        return min(left, self._try_s)
 
     def failed(self, verdict: NothingDone | NothingKnown) -> None:
         """Raises `OutcomeUnknown` where that was the last try."""
         match verdict:
             case NothingDone(error):
-                self._last = error
+                if not self.in_doubt:
+                    self._last = error
             case NothingKnown(sentence):
-                self._doubt = sentence
-                self._last = Unreachable(sentence)
-                if self._repeat is Repeat.HARMFUL:
-                    raise OutcomeUnknown(sentence)
+                self._not_known(sentence)
+
+    def _not_known(self, sentence: str) -> None:
+        match self._repeat:
+            case Repeat.HARMFUL:
+                raise OutcomeUnknown(sentence)
+            case Repeat.HARMLESS:
+                self.in_doubt = True
+                self._last = OutcomeUnknown(sentence)
+            case Repeat.UNNOTICED:
+                if not isinstance(self._last, Unavailable):  # which says why
+                    self._last = Unreachable(sentence)
 
     def pause_s(self, verdict: NothingDone | NothingKnown, *, round_over: bool, took_s: float, now: float) -> float:
         """How long to wait before the next try. Raises what the call ends with, where the time is over; for a write,
@@ -169,8 +182,3 @@ class Effort:
         if now + pause_s + needed_s >= self._deadline:
             raise self._last
         return pause_s
-
-    @property
-    def in_doubt(self) -> bool:
-        """An earlier try may have taken effect."""
-        return self._doubt is not None

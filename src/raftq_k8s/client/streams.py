@@ -15,11 +15,13 @@ SILENCE_S = 45.0
 
 
 async def events_of(caller: Caller, request: Request, patience_s: float) -> AsyncGenerator[Event, None]:
-    """Without end. Raises `ClientError` for a final no, or when no server could be heard for `patience_s`."""
+    """Without end. Raises `ClientError` for a final no, or when no server could be heard for `patience_s`, and at first
+    within the time of any call."""
     now = asyncio.get_running_loop().time
-    last_id = ""
+    last_id, longest_s = "", min(caller.timeout_s, patience_s)
     while True:
-        effort, failures, heard = Effort(Repeat.HARMLESS, patience_s, now()), 0, False
+        effort, failures, heard = Effort(Repeat.UNNOTICED, longest_s, len(caller.servers), now()), 0, False
+        longest_s = patience_s
         while not heard:
             server = caller.servers.next(only_leader=False)
             resumed = request._replace(headers={**request.headers, "Last-Event-ID": last_id}) if last_id else request

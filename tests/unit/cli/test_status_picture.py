@@ -106,9 +106,9 @@ def test_a_pause_and_its_reason_are_shown():
 
 
 def test_who_belongs_to_no_cluster_says_what_it_waits_for():
-    text = picture((), (), {}, cluster=None, leader=None, waiting_for="raftq-2 to be present")
+    text = picture((), (), {}, cluster=None, leader=None, waiting_for="waiting for raftq-2 to be present")
     assert "raftq-1 belongs to no cluster yet" in text
-    assert "raftq-1 waits for this: raftq-2 to be present" in text
+    assert "raftq-1: waiting for raftq-2 to be present" in text
 
 
 def test_a_label_that_is_not_written_is_pending():

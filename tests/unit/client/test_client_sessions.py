@@ -42,6 +42,17 @@ async def test_a_session_that_is_gone_after_a_try_that_may_have_counted_leaves_t
             await session.put("colour", "blue")
 
 
+@pytest.mark.parametrize("script", [[HangUp()], [HangUp(), problem(503, "no-leader")]], ids=["lost", "lost, no leader"])
+async def test_a_write_in_a_session_that_may_have_counted_is_never_told_as_not_done(script):
+    async with (
+        ScriptedServer(OPENED, *script) as server,
+        Client([server.url], timeout_s=0.6) as client,
+        client.session() as session,
+    ):
+        with pytest.raises(OutcomeUnknown):
+            await session.put("colour", "blue")
+
+
 async def test_the_first_reply_counts_after_a_try_that_was_not_answered():
     script = OPENED, HangUp(), problem(412, "not-as-expected", found=3), CLOSED
     async with ScriptedServer(*script) as server, Client([server.url]) as client, client.session() as session:
