@@ -7,7 +7,7 @@ PIP_INSTALL = .venv/bin/pip install --quiet --disable-pip-version-check --editab
 PYTEST = .venv/bin/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit format docs simulate e2e bench image manifests clean
+.PHONY: help demo test lint unit format docs simulate torture e2e bench image manifests clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ docs: .venv/dev.stamp ## write the tables of docs/ that say what the code says a
 simulate: .venv/dev.stamp ## many clusters from fresh seeds, then every deliberate bug: a longer search than the tests make
 	.venv/bin/raftq simulate --seeds $(or $(SEEDS),20000) $(ARGS)
 	.venv/bin/raftq simulate --mutations
+
+torture: .venv/dev.stamp ## kill, freeze, cut off and fill real agents for ten minutes, and look for what they promised (ARGS="--agents 5 --minutes 1")
+	.venv/bin/python tests/integration/torture.py --minutes 10 $(ARGS)
 
 e2e: .venv/dev.stamp ## tests on the Kubernetes cluster of KUBECONFIG, with RAFTQ_E2E_IMAGE loaded in its nodes
 	@if [ -z "$$KUBECONFIG" ]; then \
