@@ -1,12 +1,16 @@
 """Who may do what, with a token and without one."""
 
+import re
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
+from node_of_one import AgentOfOne, NodeOfOne
 
 from raftq_k8s.api.authorization import LOOKS_EVERY_S, Guard, TokenFile, TokenUnusable
 from raftq_k8s.api.problems import Problem
 from raftq_k8s.api.routing import Access
+from raftq_k8s.api.server import HttpFace
 
 CHANGES = [Access.WRITE, Access.ADMINISTER]
 
@@ -147,3 +151,19 @@ def test_without_a_token_in_it_a_file_is_refused_at_the_start(tmp_path: Path, te
         path.write_text(text)
     with pytest.raises(TokenUnusable, match="token"):
         TokenFile(path)
+
+
+async def test_no_route_forgets_to_ask(path: Path, node: NodeOfOne, agent: AgentOfOne) -> None:
+    guard = Guard(TokenFile(path), guard_reads=True)
+    face = HttpFace(node, "127.0.0.1", 0, version="9.9.9", guard=guard, operations=agent, application=agent)
+    await face.start()
+    try:
+        async with ClientSession(f"http://127.0.0.1:{face.port}") as http:
+            for route in face.table.routes:
+                async with http.request(route.method, re.sub("{.*}", "a", route.path)) as response:
+                    asks = route.access is not Access.PROBE
+                    assert (response.status == 401) == asks, route
+                    assert ("WWW-Authenticate" in response.headers) == asks
+    finally:
+        await face.close()
+    assert node.submitted == agent.asked == []

@@ -161,7 +161,7 @@ async def test_a_chunked_body_without_end_is_cut_at_the_limit(http: ClientSessio
 @pytest.mark.parametrize("rest", [b"zz\r\n", b"-1\r\n\r\n", b"1\r\nab\r\n"])
 @pytest.mark.parametrize("is_awaited", [False, True])
 async def test_a_chunk_that_is_none_is_refused_at_once(
-    face: HttpFace, node: NodeOfOne, rest: bytes, is_awaited: bool
+    face: HttpFace, node: NodeOfOne, rest: bytes, is_awaited: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
     async with asyncio.timeout(10):
@@ -177,6 +177,7 @@ async def test_a_chunk_that_is_none_is_refused_at_once(
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"broken-body" in answer
     assert node.submitted == []
+    assert not caplog.records
 
 
 async def test_a_chunked_body_within_the_limit_is_taken(http: ClientSession, node: NodeOfOne) -> None:

@@ -268,6 +268,33 @@ async def test_a_teller_that_fails_lets_its_listeners_go_and_tells_the_next(
         assert (await ear.event())["id"] == "1"
 
 
+async def test_who_comes_while_the_others_are_let_go_is_told(node: NodeOfOne) -> None:
+    begun: list[asyncio.Event] = []
+
+    def begin() -> streams.Work:
+        ends = asyncio.Event()
+        begun.append(ends)
+
+        async def work() -> None:
+            await ends.wait()
+
+        return work
+
+    async def caught_up(listener: streams.Listener) -> None:
+        pass
+
+    audience = streams.Audience(begin, lambda _: b"")
+    first, second = (streams.Listener(audience, caught_up) for _ in range(2))
+    audience.add(first)
+    begun[0].set()
+    async with asyncio.timeout(10):
+        await first._ended
+    audience.add(second)  # before the first has left
+    audience.remove(first)
+    assert len(begun) == 2
+    audience.remove(second)
+
+
 async def test_a_crowd_of_listeners_hears_all_and_the_loop_turns_on(node: NodeOfOne) -> None:
     """`bench` measures it with a thousand of them; here with room for a slow machine that does other things."""
     face = HttpFace(node, "127.0.0.1", 0, version="9.9.9")
