@@ -1,7 +1,9 @@
 """Whole agents whose raft ports are guarded: they elect, renew their certificates, and refuse strangers."""
 
 import asyncio
+import contextlib
 import json
+import random
 
 import pytest
 
@@ -54,6 +56,38 @@ async def test_agents_with_certificates_elect_and_take_new_ones_without_a_restar
         await cluster.all_ready()
         await agree_on(cluster, 2)
         assert await metric(cluster.agents[0], "raftq_certificate_expiry_timestamp_seconds") > ends + 28 * 86400
+
+
+async def test_garbage_on_a_port_that_talks_tls_ends_nothing_and_is_counted(tmp_path):
+    pki = tmp_path / "pki"
+    run(pki, MEMBERS, "", "", 1, as_json=True)
+    cluster = LocalCluster(tmp_path)
+    guarded_by_tls(cluster, pki)
+    chance = random.Random(7)
+    hello = bytes.fromhex("160301006f0100006b0303")  # as a handshake begins
+    async with cluster:
+        await cluster.all_ready()
+        leader = await cluster.leader()
+        before = await leader.status()
+        for number in range(300):
+            said = chance.randbytes(chance.randrange(1, 2000))
+            await talk(leader.raft_port, hello + said if number % 2 else said)
+        after = await leader.status()
+        assert (after.leader, after.term) == (before.leader, before.term)
+        assert await metric(leader, "raftq_bad_frames_total") > 100  # of half a handshake the rest may be waited for
+        await agree_on(cluster, 3)
+        assert "Traceback" not in leader.log.read_text()
+
+
+async def talk(port, said):
+    with contextlib.suppress(OSError, TimeoutError):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(said)
+            async with asyncio.timeout(0.05):
+                await reader.read()
+        finally:
+            writer.transport.abort()
 
 
 async def test_agents_with_a_secret_elect_and_count_a_stranger(tmp_path):
