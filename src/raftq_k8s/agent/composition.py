@@ -198,6 +198,8 @@ class Agent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._application is not None:
+            await self._application.abandon()
         await self._raftq.destroy()
         if self._api is not None:
             await self._api.close()

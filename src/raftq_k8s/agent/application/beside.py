@@ -11,7 +11,7 @@ from raftq_k8s.agent.application.file_hook import FileHook
 from raftq_k8s.agent.application.hooks import Hook
 from raftq_k8s.agent.application.keeper import Keeper, Node, Patience
 from raftq_k8s.agent.application.lease import ApplicationLease, Times
-from raftq_k8s.agent.application.reports import Reports
+from raftq_k8s.agent.application.reports import Promotions, Reports
 from raftq_k8s.agent.application.watched import WatchedCommand
 from raftq_k8s.agent.application.webhook import Webhook
 from raftq_k8s.agent.settings import Plan, Settings, SettingsError
@@ -82,7 +82,7 @@ def _hooks(settings: Settings, on_end: Callable[[Term], None]) -> list[Hook]:
     if settings.application_file:
         hooks.append(FileHook(Path(settings.application_file), stop_timeout))
     if settings.application_signal == "put":
-        hooks.append(Reports(stop_timeout))
+        hooks.append((Reports if settings.application_watchdog is None else Promotions)(stop_timeout))
     if settings.application_watchdog is not None:
         try:
             hooks.append(WatchedCommand(settings.application_watchdog, stop_timeout, on_end))

@@ -50,6 +50,7 @@ _COMMIT_TIMEOUT_S: Final = 2.0
 _TRANSFER_TIMEOUT_S: Final = 5.0
 _PAUSE_S: Final = 0.1
 """After something that could not be done."""
+_ABANDONING_S: Final = 2.0
 _WAITING_TICK: Final[Milliseconds] = 50.0
 """So often a leader looks whether the former holder has said that it stopped."""
 _LATE_S: Final = 1.0
@@ -112,6 +113,7 @@ class Keeper:
         self._clock = clock
 
         self._at_work = False
+        self._ending = False
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
         """The application does not run here."""
@@ -177,11 +179,11 @@ class Keeper:
                 reports.promoted(Term(now.term or NO_TERM))
             case "promoted", _:
                 raise OperationRefused("the application is not to run here: stop it")
-            case "stopped", "running":
-                self.ended(Term(now.term or NO_TERM))
-            case "stopped", _:
+            case "stopped", wanted:
                 assert reports is not None
                 reports.stopped()
+                if wanted == "running":
+                    self.ended(Term(now.term or NO_TERM))
             case _:
                 pass
         if report.healthy is not None:
@@ -212,6 +214,20 @@ class Keeper:
 
     async def end(self) -> None:
         """Stop the application, and have the log say so; start it no more. Gives up when that takes too long."""
+        self._ending = True
+        await self._withdraw()
+
+    async def abandon(self) -> None:
+        """This process ends without further ado, and `run` was cancelled: tell the application to stop if it was not
+        told yet."""
+        if self._stopping:
+            return
+        self._stopping = True
+        with contextlib.suppress(HookFailed, TimeoutError):
+            async with asyncio.timeout(_ABANDONING_S):
+                await self._tell_to_stop(self._notice("follower", self._node.status().term))
+
+    async def _withdraw(self) -> None:
         self._idle.clear()
         self._settled.clear()
         self._lease.withdraw()
@@ -233,17 +249,18 @@ class Keeper:
     @contextlib.asynccontextmanager
     async def set_aside(self) -> AsyncIterator[None]:
         """Within it the application is stopped, so that leadership can be given to somebody else."""
-        await self.end()
+        await self._withdraw()
         try:
             yield
         finally:
-            self._lease.resume()
-            self._wake()
+            if not self._ending:
+                self._lease.resume()
+                self._wake()
 
     def ended(self, term: Term) -> None:
-        """The application ended by itself, and nothing of it is left."""
+        """The application ended by itself."""
         log.warning("the application of term %d ended by itself", term)
-        self._lease.ended(term)
+        self._lease.failed(term)
         self._wake()
 
     # ----------------------------------------------------------------------------------------------------- what is next
@@ -352,7 +369,7 @@ class Keeper:
             async with asyncio.timeout(self._patience.start):
                 await self._all((hook.name, hook.start(notice, lease)) for hook in self._hooks)
         except (HookFailed, TimeoutError):
-            self._lease.start_failed(notice.term)
+            self._lease.failed(notice.term)
         else:
             self._lease.promoted(notice.term)
             log.info("the application of term %d serves as the leader", notice.term)

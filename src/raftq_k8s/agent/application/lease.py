@@ -120,7 +120,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Report `starting` before anything is done, `promoted` or `start_failed` later."""
+    """Report `starting` before anything is done, `promoted` or `failed` later."""
 
     term: Term
 
@@ -277,19 +277,15 @@ class ApplicationLease:
         if isinstance(self._condition, Running) and self._condition.term == term:
             self._condition = Running(term, promoted=True)
 
-    def start_failed(self, term: Term) -> None:
-        """It may run nevertheless."""
+    def failed(self, term: Term) -> None:
+        """It could not be started, or ended by itself. It is to be stopped all the same: some of it may run."""
         if isinstance(self._condition, Running) and self._condition.term == term:
-            self._ailing = True
-
-    def ended(self, term: Term) -> None:
-        """It ended by itself, and nothing of it is left."""
-        if isinstance(self._condition, Running) and self._condition.term == term:
-            self._forget()
             self._ailing = True
 
     def stopped(self) -> None:
-        self._forget()
+        self._condition = Idle()
+        self._lease = None
+        self._unhealthy_since = math.inf
 
     def doubted(self) -> None:
         """Whoever told the hooks is gone in the middle of it."""
@@ -321,11 +317,6 @@ class ApplicationLease:
 
     def resume(self) -> None:
         self._withdrawn = False
-
-    def _forget(self) -> None:
-        self._condition = Idle()
-        self._lease = None
-        self._unhealthy_since = math.inf
 
     def _back_off(self, now: Instant) -> None:
         if now > self._not_before + _LONGEST_RETRY:

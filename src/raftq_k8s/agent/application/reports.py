@@ -52,3 +52,10 @@ class Reports:
     def stopped(self) -> None:
         """Of the term that was started last, or of a former life."""
         self._stopped.set()
+
+
+class Promotions(Reports):
+    """The application reports when it serves; when it has ended, a watchdog knows better."""
+
+    async def ended(self) -> None:
+        pass

@@ -305,6 +305,27 @@ async def test_an_application_that_says_that_it_has_ended_is_handed_over():
         await scene.until(lambda: scene.node.transfers == [None])
 
 
+async def test_what_comes_back_from_a_transfer_after_the_end_has_begun_starts_nothing():
+    async with Scene() as scene:
+        scene.node.lead(3)
+        await scene.promoted(3)
+        async with scene.keeper.set_aside():
+            await scene.keeper.end()
+        await asyncio.sleep(0.05)
+        assert len(scene.told("start")) == 1
+
+
+async def test_a_process_that_ends_without_further_ado_still_tells_its_hooks():
+    scene = Scene()
+    async with scene:
+        scene.node.lead(3)
+        await scene.promoted(3)
+    await scene.keeper.abandon()
+    assert scene.told("stop")[-1] == ("stop", 3)
+    await scene.keeper.abandon()
+    assert len(scene.told("stop")) == 2  # one was before the start
+
+
 async def test_without_reports_the_end_of_the_hook_counts_and_a_report_is_refused():
     async with Scene() as scene:
         with pytest.raises(OperationRefused, match="application_signal"):

@@ -9,7 +9,6 @@ from raftq_k8s.agent.application.lease import (
     ApplicationLease,
     Claim,
     HandOver,
-    Idle,
     Raft,
     Release,
     Rest,
@@ -191,7 +190,7 @@ def test_an_application_that_recovers_in_time_stays():
 
 def test_a_failed_start_is_stopped_and_handed_over():
     one = running()
-    one.start_failed(5)
+    one.failed(5)
     assert isinstance(one.next(raft(10.0, holding=mine())), Stop)
     one.stopped()
     assert one.next(raft(20.0, holding=mine())) == Release(5)
@@ -203,8 +202,9 @@ def test_where_nobody_else_takes_it_it_is_tried_here_again_later_and_later():
     pauses = []
     now = 0.0
     for _ in range(4):
-        one.ended(5)
-        assert isinstance(one.condition, Idle)
+        one.failed(5)
+        assert isinstance(one.next(raft(now, holding=mine())), Stop)
+        one.stopped()
         assert one.next(raft(now, holding=mine())) == Release(5)
         assert one.next(raft(now)) == HandOver(5)
         one.kept(now)
@@ -231,7 +231,7 @@ def test_one_that_cannot_be_stopped_is_tried_again_and_a_leader_hands_over():
     assert one.next(raft(9000.0, term=8, holding=mine())) == Stop(by=19_000.0)  # too late, and still to be done
 
 
-@pytest.mark.parametrize("late", ["promoted", "start_failed", "ended"])
+@pytest.mark.parametrize("late", ["promoted", "failed"])
 def test_what_a_hook_of_a_former_term_reports_changes_nothing(late):
     one = running()
     getattr(one, late)(4)

@@ -101,7 +101,7 @@ class Agent:
             self.watched = told
             self.lease.promoted(told.term)
         else:
-            self.lease.start_failed(told.term)
+            self.lease.failed(told.term)
 
     def stop(self):
         if self.world.dice.random() < 0.3:
