@@ -9,7 +9,7 @@
 - `changes`: members come and go;
 - `joining`: how a process becomes a member;
 - `greeting`: whom a member listens to;
-- `core`: the state they share, and what waits for the disk;
+- `core`: the state they share; `outbox`: what waits for the disk;
 - `quorum`, `log`, `progress`: counting, entries, one peer.
 
 Everything here is deterministic: the same calls give the same outputs, bit for bit. After any call, `take_output` says

@@ -1,28 +1,26 @@
 """The state that the chapters of the protocol share, and the few moves that all of them make.
 
-Nothing leaves before what it rests on is on stable storage. A message rests on the hard state (term and vote) of its
-sender, and an acknowledgement also on the entries that it acknowledges. What has to wait is kept here, under the
-receipt of the write that it waits for; `persisted` lets it go. So an adapter cannot send too early, whatever it does.
+Nothing leaves before what it rests on is on stable storage: what has to wait stands in the `outbox`, and `persisted`
+lets it go. So an adapter cannot send too early, whatever it does.
 
 Nor is anything applied before what it follows upon: committed entries wait for the state of a snapshot that they come
 after, and for entries before them that only the volume holds.
 """
 
-from collections import deque
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from raftq_k8s.raft.configuration import Configuration, Configurations, of
 from raftq_k8s.raft.log import TRIM_STEP, Log
 from raftq_k8s.raft.membership import Identity, Member, Refusal
 from raftq_k8s.raft.messages import Entry, Message, ReadIndexResponse, SnapshotMark, VoteResponse
+from raftq_k8s.raft.outbox import Outbox, Outgoing
 from raftq_k8s.raft.output import NO_OUTPUT, Accepted, ChunkWanted, EntriesWanted, Output, Refused, Standing, Wanted
 from raftq_k8s.raft.partial_snapshot import PartialSnapshot
 from raftq_k8s.raft.pending_reads import PeersRead, ReadFailure, ReadOrigin, Reads
 from raftq_k8s.raft.persistence import Compaction, HardState, Receipt, SnapshotPart, Write
 from raftq_k8s.raft.quorum import NEVER
 from raftq_k8s.raft.randomness import Dice
-from raftq_k8s.raft.roles import Candidate, Follower, Leader, PreCandidate, Role
+from raftq_k8s.raft.roles import ROLE_NAMES, Candidate, Follower, Leader, PreCandidate, Role
 from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import (
     NO_INDEX,
@@ -38,11 +36,6 @@ from raftq_k8s.raft.types import (
 from raftq_k8s.raft.versions import Versions
 from raftq_k8s.raft.witness import Witness
 
-Outgoing: TypeAlias = Message | Accepted | Refused
-
-HELD_LIMIT = 4096
-"""What waits for a disk that hangs. Beyond it messages are dropped, as a network may do, and the peers ask again."""
-
 LOADED_BYTES = 1 << 17
 """Of entries that this node loads to apply them, at a time. They do not travel, so no bound of messages is theirs."""
 
@@ -50,31 +43,20 @@ APPLIED_AT_ONCE = TRIM_STEP
 """So many entries at the most go with one output: whoever applies them looks up in between, and what was applied is let
 go as fast as it is applied."""
 
-COMPACTION_STEP = 1 << 14
-"""So many entries are removed by one write, so that no other write waits long for it."""
-
-_ROLE_NAMES = {Follower: "follower", PreCandidate: "pre-candidate", Candidate: "candidate", Leader: "leader"}
-
 
 class Core:
     """Shared by the chapters of the protocol; whoever is outside of `raft/` uses `Consensus`."""
 
     __slots__ = (
         "_compacting",
-        "_hard_state_changed",
-        "_hard_state_receipt",
-        "_held",
         "_install",
         "_installing",
         "_known_leader",
-        "_last_receipt",
         "_leaving",
         "_loaded",
         "_loads",
-        "_persisted",
         "_restoring",
         "_seal",
-        "_unsealed",
         "_verdicts",
         "_wanted",
         "accepted",
@@ -98,6 +80,7 @@ class Core:
         "leader_changes",
         "log",
         "me",
+        "outbox",
         "own_votes",
         "paused",
         "peers",
@@ -198,16 +181,11 @@ class Core:
         self.ignored: dict[str, int] = {}
         self._known_leader: MemberId | None = None
 
-        self._last_receipt = Receipt(0)
-        self._persisted = Receipt(0)
-        self._hard_state_changed = False
-        self._hard_state_receipt = Receipt(0)
+        self.outbox = Outbox()
         self.own_votes: list[VoteResponse] = []
         """A candidate's answers to itself, synced and not counted yet."""
         self._leaving: list[Message] = []
         self._verdicts: list[Accepted | Refused] = []
-        self._unsealed: list[Outgoing] = []
-        self._held: deque[tuple[Receipt, Outgoing]] = deque()
 
     # ------------------------------------------------------------------------------------------------- who this is
 
@@ -259,7 +237,7 @@ class Core:
     def standing(self) -> Standing:
         role = self.role
         established = isinstance(role, Leader) and self.commit >= role.first_index
-        return Standing(_ROLE_NAMES[type(role)], self.term, self.leader, established)
+        return Standing(ROLE_NAMES[type(role)], self.term, self.leader, established)
 
     def ignore(self, kind: str) -> None:
         """Count what a rule refuses to hear; nothing else happens."""
@@ -270,8 +248,8 @@ class Core:
     @property
     def greeted(self) -> list[Identity]:
         """Every process that is listened to, or will be as soon as what that rests on is synced, in this order."""
-        waiting = (*[outgoing for _, outgoing in self._held], *self._unsealed)
-        return [*self.accepted.values(), *[each.identity for each in waiting if isinstance(each, Accepted)]]
+        waiting = [each.identity for each in self.outbox.waiting if isinstance(each, Accepted)]
+        return [*self.accepted.values(), *waiting]
 
     def turn_away(self, process: Identity, refusal: Refusal) -> None:
         """Listen to a process no longer, or not begin to."""
@@ -282,8 +260,7 @@ class Core:
         def stays(outgoing: Outgoing) -> bool:
             return not (isinstance(outgoing, Accepted) and outgoing.identity.is_process(process))
 
-        self._unsealed = [outgoing for outgoing in self._unsealed if stays(outgoing)]
-        self._held = deque((receipt, outgoing) for receipt, outgoing in self._held if stays(outgoing))
+        self.outbox.keep_only(stays)
         self.send(Refused(process, refusal))
 
     # -------------------------------------------------------------------------------------------- moves of all chapters
@@ -315,10 +292,7 @@ class Core:
     def drop_messages(self) -> None:
         """What has not left stays unsaid; verdicts on greetings aside."""
         self._leaving.clear()
-        self._unsealed = [outgoing for outgoing in self._unsealed if isinstance(outgoing, Accepted | Refused)]
-        self._held = deque(
-            (receipt, outgoing) for receipt, outgoing in self._held if isinstance(outgoing, Accepted | Refused)
-        )
+        self.outbox.keep_only(lambda outgoing: isinstance(outgoing, Accepted | Refused))
 
     def note_leader(self) -> None:
         leader = self.leader
@@ -348,9 +322,6 @@ class Core:
         return self.dice.between(self.settings.minimum_election, self.settings.maximum_election)
 
     # ----------------------------------------------------------------------------------------- snapshots and the volume
-
-    def write_piece(self, part: SnapshotPart) -> None:
-        self.piece = part
 
     def install(self, part: SnapshotPart, mark: SnapshotMark) -> None:
         """With this last piece of it that snapshot takes the place of the log, and, when that is synced, of the
@@ -398,43 +369,35 @@ class Core:
 
     def change_hard_state(self) -> None:
         """Term, vote, promise or a seen peer changed: the next output writes them."""
-        self._hard_state_changed = True
+        self.outbox.hard_state_changed = True
 
     def send(self, outgoing: Outgoing) -> None:
         """Let it leave as soon as the hard state it rests on is synced; mostly that is now."""
-        if self._hard_state_changed:
-            self._unsealed.append(outgoing)
-        elif self._hard_state_receipt > self._persisted:
-            self._hold(outgoing)
-        else:
+        if self.outbox.lets_leave(outgoing, self._drop):
             self._let_leave(outgoing)
 
-    def _hold(self, outgoing: Outgoing) -> None:
-        if len(self._held) < HELD_LIMIT or isinstance(outgoing, Accepted):
-            self._held.append((self._last_receipt, outgoing))
-        else:
-            self.ignore("held-too-many")
+    def _drop(self) -> None:
+        self.ignore("held-too-many")
 
     def send_after_writes(self, outgoing: Outgoing) -> None:
         """Let it leave when everything that this node has changed so far is synced."""
-        self._unsealed.append(outgoing)
+        self.outbox.add_after_writes(outgoing)
 
     def persisted(self, receipt: Receipt) -> None:
         """The write of that receipt is on stable storage, and so is every earlier one: what waited for it may leave."""
-        if receipt > self._last_receipt:
-            raise ValueError(f"receipt {receipt} was never given: the last one was {self._last_receipt}")
-        self._persisted = max(self._persisted, receipt)
+        self.outbox.note_persisted(receipt)
+        persisted = self.outbox.persisted
         self.log.persisted(receipt)
         self.log.trim(self.applied, self.settings.tail_bytes)
-        if self._compacting is not None and self._compacting[0] <= self._persisted:
+        if self._compacting is not None and self._compacting[0] <= persisted:
             self.log.compact(self._compacting[1].index)
             self.configurations.compact(self.log.base)
             self._compacting = None
-        if self._installing is not None and self._installing[0] <= self._persisted:
+        if self._installing is not None and self._installing[0] <= persisted:
             self._install = self._installing[1]
             self._installing = None
-        while self._held and self._held[0][0] <= self._persisted:
-            self._let_leave(self._held.popleft()[1])
+        for outgoing in self.outbox.released():
+            self._let_leave(outgoing)
 
     def _let_leave(self, outgoing: Outgoing) -> None:
         match outgoing:
@@ -453,12 +416,8 @@ class Core:
         if not self._has_news:
             return NO_OUTPUT
         receipt, write = self._take_write()
-        for outgoing in self._unsealed:
-            if self._last_receipt > self._persisted:
-                self._hold(outgoing)
-            else:
-                self._let_leave(outgoing)
-        self._unsealed.clear()
+        for outgoing in self.outbox.seal(self._drop):
+            self._let_leave(outgoing)
         messages, self._leaving = self._leaving, []
         verdicts, self._verdicts = self._verdicts, []
         install, self._install = self._install, None
@@ -481,8 +440,8 @@ class Core:
         """Whether there is anything that an output would say: mostly it is asked for once more, and there is not."""
         return bool(
             self._leaving
-            or self._unsealed
-            or self._hard_state_changed
+            or self.outbox.has_unsealed
+            or self.outbox.hard_state_changed
             or self.log.has_unwritten
             or self.commit > self.handed_to_apply
             or self.piece is not None
@@ -512,14 +471,12 @@ class Core:
 
     def _take_write(self) -> tuple[Receipt | None, Write | None]:
         compaction = self._next_compaction()
-        if not (self._hard_state_changed or self.log.has_unwritten or self.piece is not None or compaction is not None):
+        changed = self.outbox.hard_state_changed
+        if not (changed or self.log.has_unwritten or self.piece is not None or compaction is not None):
             return None, None
-        self._last_receipt = receipt = Receipt(self._last_receipt + 1)
-        hard_state = None
-        if self._hard_state_changed:
-            self._hard_state_changed = False
-            self._hard_state_receipt = receipt
-            hard_state = HardState(self.term, self.vote, self.promised_window, tuple(self.seen.values()))
+        receipt = self.outbox.next_receipt()
+        seen = tuple(self.seen.values())
+        hard_state = HardState(self.term, self.vote, self.promised_window, seen) if changed else None
         part, self.piece = self.piece, None
         seal, self._seal = self._seal, None
         if seal is not None:
@@ -540,8 +497,4 @@ class Core:
     def _next_compaction(self) -> Compaction | None:
         if self._seal is not None:
             return Compaction(self._seal.index, self._seal.term, keep_rest=False)
-        index = min(self._compactable, Index(self.log.base + COMPACTION_STEP))
-        term = self.log.term_at(index)
-        if index <= self.log.base or term is None:
-            return None
-        return Compaction(index, term, keep_rest=True)
+        return self.log.next_compaction(self._compactable)

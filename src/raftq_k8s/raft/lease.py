@@ -20,9 +20,10 @@ acknowledged a round sent after its end (`transfer`). After its own start a vote
 """
 
 from raftq_k8s.raft.core import Core
+from raftq_k8s.raft.messages import AppendResponse, SnapshotResponse
 from raftq_k8s.raft.quorum import FOREVER, NEVER, promised_until
 from raftq_k8s.raft.roles import Leader
-from raftq_k8s.raft.types import Instant, MemberId, Milliseconds
+from raftq_k8s.raft.types import Index, Instant, MemberId, Milliseconds
 
 DRIFT_ALLOWANCE = 0.9
 """Of a peer's window, what a leader relies on: two clocks may run a tenth apart."""
@@ -64,7 +65,27 @@ def begin_round(core: Core, leader: Leader, now: Instant) -> None:
         leader.rounds.popleft()
 
 
-def acknowledged(core: Core, leader: Leader, peer: MemberId, round_: int, window: Milliseconds, now: Instant) -> None:
+def leader_answered(
+    core: Core, response: AppendResponse | SnapshotResponse, claimed: Index, late: str, now: Instant
+) -> Leader | None:
+    """A peer answers a leader, and says that it has what the leader's log holds up to `claimed`. The leader whom that
+    concerns, which has taken note of the promise in it; `None` where the answer came too late, which is counted as
+    `late`, or from a later term, or no correct peer gives it."""
+    if response.term > core.term:
+        core.follow(response.term, None, now)
+        return None
+    leader = core.role
+    if not isinstance(leader, Leader) or response.term < core.term:
+        core.ignore(late)
+        return None
+    if response.round > leader.round or claimed > core.log.last_index:
+        core.ignore("impossible")
+        return None
+    _acknowledged(core, leader, response.source, response.round, response.window, now)
+    return leader
+
+
+def _acknowledged(core: Core, leader: Leader, peer: MemberId, round_: int, window: Milliseconds, now: Instant) -> None:
     """The peer heard that round, and refuses votes for its window since then."""
     window = min(window, core.settings.window)
     heard_before = leader.heard.get(peer, 0)

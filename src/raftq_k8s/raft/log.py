@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from raftq_k8s.raft.messages import Entry
-from raftq_k8s.raft.persistence import Receipt, TermStart
+from raftq_k8s.raft.persistence import Compaction, Receipt, TermStart
 from raftq_k8s.raft.types import NO_INDEX, NO_TERM, Index, Term
 
 ENTRY_BYTES = 24
@@ -32,6 +32,9 @@ ENTRY_BYTES = 24
 
 TRIM_STEP = 1024
 """So many entries at the most are weighed, and twice as many let go, at a time."""
+
+COMPACTION_STEP = 1 << 14
+"""So many entries are removed by one write, so that no other write waits long for it."""
 
 TRIM_SHARE = 16
 """Of what is in memory, the part that is worth moving the rest for."""
@@ -187,6 +190,14 @@ class Log:
         self._weighed = self._spare = index
         self._weight = 0
         self.oldest = Index(index + 1)
+
+    def next_compaction(self, needless: Index) -> Compaction | None:
+        """The next step towards a log that begins after `needless`, if it does not begin there, or cannot."""
+        index = min(needless, Index(self.base + COMPACTION_STEP))
+        term = self.term_at(index)
+        if index <= self.base or term is None:
+            return None
+        return Compaction(index, term, keep_rest=True)
 
     def compact(self, index: Index) -> None:
         """The volume has removed everything up to `index`: the log begins after it, if it does not begin later."""

@@ -121,17 +121,10 @@ def append_commands(core: Core, leader: Leader, commands: Sequence[bytes]) -> In
 
 
 def on_append_response(core: Core, response: AppendResponse, now: Instant) -> None:
-    if response.term > core.term:
-        core.follow(response.term, None, now)
+    claimed = response.index if response.success else NO_INDEX
+    leader = lease.leader_answered(core, response, claimed, "late-append-response", now)
+    if leader is None:
         return
-    leader = core.role
-    if not isinstance(leader, Leader) or response.term < core.term:
-        core.ignore("late-append-response")
-        return
-    if response.round > leader.round or (response.success and response.index > core.log.last_index):
-        core.ignore("impossible")
-        return
-    lease.acknowledged(core, leader, response.source, response.round, response.window, now)
     progress = leader.progress[response.source]
     if response.success:
         progress.acknowledged(response.index)

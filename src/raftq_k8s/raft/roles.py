@@ -104,3 +104,5 @@ class Leader:
 
 
 Role: TypeAlias = Follower | PreCandidate | Candidate | Leader
+
+ROLE_NAMES = {Follower: "follower", PreCandidate: "pre-candidate", Candidate: "candidate", Leader: "leader"}

@@ -91,17 +91,9 @@ def send_again_if_lost(core: Core, leader: Leader, peer: MemberId, now: Instant)
 
 
 def on_snapshot_response(core: Core, response: SnapshotResponse, now: Instant) -> None:
-    if response.term > core.term:
-        core.follow(response.term, None, now)
+    leader = lease.leader_answered(core, response, response.index, "late-snapshot-response", now)
+    if leader is None:
         return
-    leader = core.role
-    if not isinstance(leader, Leader) or response.term < core.term:
-        core.ignore("late-snapshot-response")
-        return
-    if response.round > leader.round or response.index > core.log.last_index:
-        core.ignore("impossible")
-        return
-    lease.acknowledged(core, leader, response.source, response.round, response.window, now)
     progress = leader.progress[response.source]
     sending = progress.sending
     if response.installed:
@@ -175,7 +167,7 @@ def _receiving(core: Core, chunk: SnapshotChunk) -> PartialSnapshot | None:
 def _take(core: Core, chunk: SnapshotChunk, receiving: PartialSnapshot) -> None:
     part = SnapshotPart(chunk.mark.index, chunk.offset, chunk.data)
     if not receiving.is_complete:
-        core.write_piece(part)
+        core.piece = part
         _answer(core, chunk, receiving.size, installed=False)
         return
     core.receiving = None

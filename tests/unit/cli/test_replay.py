@@ -8,7 +8,7 @@ import pytest
 from raftq_k8s.cli.commands import run
 from raftq_k8s.node.driver import Node
 from raftq_k8s.node.recording import RecordedDriver
-from raftq_k8s.raft import core
+from raftq_k8s.raft import roles
 from raftq_k8s.raft.birth import lowest
 from raftq_k8s.raft.membership import BirthRecord, Member
 from raftq_k8s.raft.persistence import HardState, Restored
@@ -45,7 +45,7 @@ def test_a_life_is_told_and_is_the_same_again(trace: str, capsys: pytest.Capture
 def test_a_difference_is_told_with_its_call(
     trace: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(core._ROLE_NAMES, core.Leader, "candidate")
+    monkeypatch.setitem(roles.ROLE_NAMES, roles.Leader, "candidate")
     assert run(["simulate", "--replay", trace]) == 1
     told = capsys.readouterr().out
     assert "the outputs differ at call " in told
@@ -60,7 +60,7 @@ def test_a_program_hears_the_same(
     same = json.loads(capsys.readouterr().out)
     assert same["same"]
     assert (same["member"], same["difference"], same["ending"]) == ("raftq-0", None, "torn")
-    monkeypatch.setitem(core._ROLE_NAMES, core.Leader, "candidate")
+    monkeypatch.setitem(roles.ROLE_NAMES, roles.Leader, "candidate")
     assert run(["simulate", "--replay", trace, "--json"]) == 1
     other = json.loads(capsys.readouterr().out)
     assert not other["same"]

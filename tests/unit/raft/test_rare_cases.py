@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from raft_cluster import Cluster
 
-from raftq_k8s.raft import core
+from raftq_k8s.raft import outbox
 from raftq_k8s.raft.birth import Birth, BirthRule
 from raftq_k8s.raft.configuration import Configurations, born, encode
 from raftq_k8s.raft.consensus import Consensus
@@ -66,7 +66,7 @@ def test_a_receipt_that_was_never_given_is_an_error() -> None:
 def test_what_waits_for_a_disk_that_hangs_is_bounded_and_the_rest_is_as_good_as_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(core, "HELD_LIMIT", 2)
+    monkeypatch.setattr(outbox, "HELD_LIMIT", 2)
     cluster = Cluster("a", "b", "c")
     cluster.advance(300)  # the window after the start is over
     voter = cluster.nodes["a"]

@@ -5,8 +5,8 @@ from zlib import crc32
 import pytest
 from raft_cluster import Cluster, Node
 
-from raftq_k8s.raft.core import APPLIED_AT_ONCE, COMPACTION_STEP
-from raftq_k8s.raft.log import ENTRY_BYTES
+from raftq_k8s.raft.core import APPLIED_AT_ONCE
+from raftq_k8s.raft.log import COMPACTION_STEP, ENTRY_BYTES
 from raftq_k8s.raft.membership import AddLearner
 from raftq_k8s.raft.messages import (
     AppendEntries,

@@ -3,9 +3,10 @@
 from typing import Any
 
 from raftq_k8s.raft import replication
-from raftq_k8s.raft.core import Core, Outgoing
+from raftq_k8s.raft.core import Core
 from raftq_k8s.raft.log import Log
 from raftq_k8s.raft.messages import AppendEntries
+from raftq_k8s.raft.outbox import Outgoing
 from raftq_k8s.raft.types import Index, Instant, MemberId, Term
 from raftq_k8s.sim.mutations.mutation import Mutation
 from raftq_k8s.sim.mutations.replication import commit_what_is_held
@@ -23,9 +24,9 @@ _follow = Core.follow
 
 
 def _adopt_without_writing(self: Core, term: Term, leader: MemberId | None, now: Instant) -> None:
-    changed = self._hard_state_changed
+    changed = self.outbox.hard_state_changed
     _follow(self, term, leader, now)
-    self._hard_state_changed = changed
+    self.outbox.hard_state_changed = changed
 
 
 def _forget_nothing_unsynced(self: Log, keep: Index) -> None:
