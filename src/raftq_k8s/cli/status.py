@@ -5,6 +5,7 @@ outside of their network, are shown as the leader sees them.
 """
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -72,7 +73,7 @@ def status(reach: Reach, *, watch: bool, as_json: bool) -> int:
     async def watching(client: Client) -> int:
         if as_json:
             await _tell_lines(client, reach)
-        elif sys.stdout.isatty():
+        elif sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
             await _tell_live(client, reach)
         else:
             await _tell_changes(client, reach)

@@ -2,8 +2,8 @@
 nothing else is coloured."""
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -106,42 +106,36 @@ class _Members:
     """The table, without its last columns where the terminal is too narrow for them."""
 
     def __init__(self, members: Sequence[MemberPicture]) -> None:
+        labelled = any(member.label is not None for member in members)
         self._members = members
+        self._columns = [column for column in _COLUMNS if labelled or column is not _LABEL]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        columns = len(_COLUMNS)
-        while columns > _LEAST and console.measure(_table(self._members, columns)).maximum > options.max_width:
-            columns -= 1
-        yield _table(self._members, columns)
+        columns = self._columns
+        while len(columns) > _LEAST and console.measure(self._table(columns)).maximum > options.max_width:
+            columns = columns[:-1]
+        yield self._table(columns)
 
-
-_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
-    (" ", "left"),
-    ("member", "left"),
-    ("role", "left"),
-    ("lag", "right"),
-    ("heard", "right"),
-    ("rtt", "right"),
-    ("label", "left"),
-    ("log entries", "left"),
-)
-_LEAST = 3
-
-
-def _table(members: Sequence[MemberPicture], columns: int) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading, justify in _COLUMNS[:columns]:
-        table.add_column(heading, justify=justify, no_wrap=True)
-    for member in members:
-        mark, style = _MARKS.get(member.role, (" ", ""))
-        lag = "-" if member.lag is None else f"{member.lag:,}"
-        times = milliseconds(member.heard_ms), milliseconds(member.rtt_ms)
-        cells = (mark, member.name, member.role, lag, *times, member.label or "-", _log(member))
-        table.add_row(*cells[:columns], style=style)
-    return table
+    def _table(self, columns: Sequence["_Column"]) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for column in columns:
+            table.add_column(column.heading, justify=column.justify, no_wrap=True)
+        for member in self._members:
+            _, style = _MARKS.get(member.role, _NO_MARK)
+            table.add_row(*(column.cell(member) for column in columns), style=style)
+        return table
 
 
 _MARKS = {"leader": ("●", "green"), "away": ("✗", "red")}
+
+
+_NO_MARK = (" ", "")
+
+
+class _Column(NamedTuple):
+    heading: str
+    justify: Literal["left", "right"]
+    cell: Callable[[MemberPicture], str]
 
 
 def _log(member: MemberPicture) -> str:
@@ -149,3 +143,18 @@ def _log(member: MemberPicture) -> str:
         return "-"
     compacted = f", {member.compacted:.0%} compacted" if member.compacted else ""
     return f"{member.log_entries:,}{compacted}"
+
+
+_LABEL = _Column("label", "left", lambda member: member.label or "-")
+_COLUMNS = (
+    _Column(" ", "left", lambda member: _MARKS.get(member.role, _NO_MARK)[0]),
+    _Column("member", "left", lambda member: member.name),
+    _Column("role", "left", lambda member: member.role),
+    _Column("lag", "right", lambda member: "-" if member.lag is None else f"{member.lag:,}"),
+    _Column("heard", "right", lambda member: milliseconds(member.heard_ms)),
+    _Column("rtt", "right", lambda member: milliseconds(member.rtt_ms)),
+    _LABEL,
+    _Column("log entries", "left", _log),
+)
+_LEAST = 3
+"""Columns."""

@@ -12,7 +12,8 @@ class EventDecoder:
     """Comments, by which a server shows that it is alive, are passed over. Lines end with LF or CRLF."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._unended: list[bytes] = []
+        """The pieces of a line so far: it may be long, and is put together once."""
         self._name = ""
         self._data: list[bytes] = []
         self._id = ""
@@ -21,7 +22,12 @@ class EventDecoder:
         the event's end."""
 
     def feed(self, piece: bytes) -> list[Event]:
-        *lines, self._rest = (self._rest + piece).split(b"\n")
+        *lines, rest = piece.split(b"\n")
+        if not lines:
+            self._unended.append(rest)
+            return []
+        lines[0] = b"".join((*self._unended, lines[0]))
+        self._unended = [rest]
         return [event for line in lines if (event := self._line(line.removesuffix(b"\r"))) is not None]
 
     def _line(self, line: bytes) -> Event | None:

@@ -116,6 +116,10 @@ def test_a_label_that_is_not_written_is_pending():
     assert "pending" in picture(own=pending)
 
 
+def test_where_nothing_is_labelled_no_column_says_so():
+    assert "label" not in picture(own={"raftq-0": says("raftq-0", label=None)}, width=110)
+
+
 def test_a_first_leader_is_no_failover():
     assert "failover" not in picture(history=(Failover(NOW_S, None, "raftq-1", 1, "first", 900.0),))
 
