@@ -30,6 +30,8 @@ _FREE_BYTES = 512 << 20
 _FREE_PART = 0.1
 _CERTIFICATE_DAYS = 14
 _DIAL_S = 1.5
+_CPU_STATISTICS = Path("/sys/fs/cgroup/cpu.stat")
+_THROTTLED_PART = 0.01
 
 
 def settings(flags: Sequence[str]) -> tuple[Plan | None, Finding]:
@@ -90,6 +92,30 @@ def _speed(took_ms: float) -> Finding:
         advice = "a faster storage class: every write of a client waits for two of these, one after the other"
         return Finding("disk", State.NOTE, found, advice)
     return Finding("disk", State.WELL, found)
+
+
+async def cpu() -> list[Finding]:
+    return await asyncio.to_thread(_cpu)
+
+
+def _cpu() -> list[Finding]:
+    try:
+        return throttling(_CPU_STATISTICS.read_text())
+    except OSError:
+        return []
+
+
+def throttling(statistics: str) -> list[Finding]:
+    """Of a control group's `cpu.stat`; nothing where it has no limit."""
+    counts = {name: int(count) for name, _, count in (line.partition(" ") for line in statistics.splitlines())}
+    periods, throttled = counts.get("nr_periods", 0), counts.get("nr_throttled", 0)
+    if not periods:
+        return []
+    found = f"held back in {throttled / periods:.1%} of its time slices"
+    if throttled > _THROTTLED_PART * periods:
+        advice = "remove the CPU limit: a leader that is held back for an election time is replaced"
+        return [Finding("cpu", State.NOTE, found, advice)]
+    return [Finding("cpu", State.WELL, found)]
 
 
 async def names(planned: Plan) -> list[Finding]:

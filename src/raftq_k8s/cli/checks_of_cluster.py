@@ -10,7 +10,7 @@ from typing import NamedTuple
 from raftq_k8s.cli.connecting import HERE, Reach
 from raftq_k8s.cli.finding import Finding, State
 from raftq_k8s.cli.spans import seconds
-from raftq_k8s.client import Client, ClientError, Member, Status
+from raftq_k8s.client import Client, ClientError, Denied, Member, Status
 from raftq_k8s.client.answers import decoded
 from raftq_k8s.client.exchange import Exchange, Request, Token, Unanswered, Unsent
 
@@ -35,6 +35,8 @@ async def cluster(reach: Reach) -> list[Finding]:
         async with Client(reach.servers or [HERE], token=reach.token_file, timeout_s=_PATIENCE_S) as client:
             asked = await client.status()
             members = await client.members() if asked.cluster is not None else ()
+    except Denied as error:
+        return [Finding("cluster", State.WRONG, str(error), "name the file that holds the token: --token-file FILE")]
     except (ClientError, ValueError) as error:
         advice = "is an agent running there (--server URL)? Its log says why it ended"
         return [Finding("cluster", State.WRONG, str(error), advice)]

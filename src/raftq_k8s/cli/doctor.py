@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Sequence
 
 import msgspec
 
+from raftq_k8s.agent.settings import Plan
 from raftq_k8s.cli.connecting import INTERRUPTED, NO, Reach, complain
 from raftq_k8s.cli.finding import Finding, State
 
@@ -36,8 +37,10 @@ async def examine(reach: Reach, flags: Sequence[str]) -> tuple[Finding, ...]:
     plan, settings = checks_here.settings(flags)
     checks: list[tuple[str, Awaitable[Sequence[Finding]]]] = []
     if plan is not None:
+        reach = _here(reach, plan)
         checks += [
             ("volume", checks_here.volume(plan)),
+            ("cpu", checks_here.cpu()),
             ("names", checks_here.names(plan)),
             ("peers", checks_here.peers(plan)),
             ("certificates", checks_here.certificates(plan)),
@@ -46,6 +49,12 @@ async def examine(reach: Reach, flags: Sequence[str]) -> tuple[Finding, ...]:
     checks.append(("cluster", checks_of_cluster.cluster(reach)))
     found = await asyncio.gather(*(_bounded(name, check) for name, check in checks))
     return (settings, *(finding for findings in found for finding in findings))
+
+
+def _here(reach: Reach, plan: Plan) -> Reach:
+    """Who else is not named is the agent of this place."""
+    host, port = plan.settings.http_host or "127.0.0.1", plan.settings.http_port
+    return reach if reach.servers else reach._replace(servers=[f"http://{f'[{host}]' if ':' in host else host}:{port}"])
 
 
 async def _bounded(name: str, check: Awaitable[Sequence[Finding]]) -> Sequence[Finding]:

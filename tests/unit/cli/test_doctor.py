@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 
 from raftq_k8s.cli import checks_here
-from raftq_k8s.cli.checks_here import expiry, rights
+from raftq_k8s.cli.checks_here import expiry, rights, throttling
 from raftq_k8s.cli.checks_of_cluster import Seen, judge
+from raftq_k8s.cli.connecting import Reach
+from raftq_k8s.cli.doctor import _here
 from raftq_k8s.cli.finding import State
 from raftq_k8s.client import Member, Role, Status
 from raftq_k8s.client.answers import Label
@@ -130,6 +132,24 @@ async def test_each_missing_right_is_named(planned):
     assert finding.found == "this service account may not list pods, patch pods raftq-1"
     assert (await rights(Api(set()), planned)).state is State.WELL
     assert (await rights(Api(ApiUnreachable("no answer in time")), planned)).state is State.WRONG
+
+
+@pytest.mark.parametrize(
+    ("statistics", "states"),
+    [
+        ("usage_usec 7\n", []),
+        ("nr_periods 1000\nnr_throttled 2\n", [State.WELL]),
+        ("nr_periods 1000\nnr_throttled 200\nthrottled_usec 9\n", [State.NOTE]),
+    ],
+    ids=["no limit", "hardly ever", "often"],
+)
+def test_a_cpu_that_is_held_back_is_worth_a_look(statistics, states):
+    assert [finding.state for finding in throttling(statistics)] == states
+
+
+def test_in_an_agents_place_its_own_port_is_asked(planned):
+    assert _here(Reach(None, None), planned).servers == ["http://127.0.0.1:7480"]
+    assert _here(Reach(["http://raftq"], None), planned).servers == ["http://raftq"]
 
 
 async def test_a_volume_is_measured_and_left_as_it_was(planned, tmp_path):
