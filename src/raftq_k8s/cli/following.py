@@ -61,7 +61,8 @@ class Agent:
                 raise Unanswered(str(told.get("detail", answer.status)))
             return dict(told)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Unanswered(f"{self._host}:{self._port}: {error}") from error
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise Unanswered(f"no agent answers at {self._host}:{self._port}: {reason}") from error
         finally:
             connection.close()
 
