@@ -7,7 +7,6 @@ before arguments. HEAD is answered wherever GET is.
 
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
-from functools import partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from aiohttp.web import BaseRequest
@@ -48,61 +47,58 @@ class ArgumentRoute(NamedTuple):
     handler: ArgumentHandler
 
 
-class Found(NamedTuple):
-    access: Access
-    handler: Handler
+_Offered = TypeVar("_Offered", Route, ArgumentRoute)
 
 
-_Offered = TypeVar("_Offered")
+class _Family:
+    """All paths whose argument begins at the same place."""
+
+    def __init__(self) -> None:
+        self.inside: dict[str, dict[str, ArgumentRoute]] = {}
+        """By what stands behind the argument."""
+        self.at_the_end: dict[str, ArgumentRoute] = {}
+
+    def find(self, rest: str) -> tuple[dict[str, ArgumentRoute], str]:
+        for behind, methods in self.inside.items():
+            if rest.endswith(behind):
+                argument = rest[: -len(behind)]
+                if argument and "/" not in argument:
+                    return methods, argument
+        return self.at_the_end, rest
 
 
 class RouteTable:
     def __init__(self, routes: Iterable[Route | ArgumentRoute]) -> None:
         self.routes = tuple(routes)
-        self._literal: dict[str, dict[str, Found]] = {}
-        self._inside: dict[tuple[str, str], dict[str, ArgumentRoute]] = {}
-        self._at_the_end: dict[str, dict[str, ArgumentRoute]] = {}
+        self._literal: dict[str, dict[str, Route]] = {}
+        self._families: dict[str, _Family] = {}
         for route in self.routes:
-            match route:
-                case Route(method, path, access, handler):
-                    _offer(self._literal.setdefault(path, {}), method, Found(access, handler))
-                case ArgumentRoute(method, path):
-                    before, _, rest = path.partition("{")
-                    behind = rest.partition("}")[2]
-                    if behind:
-                        _offer(self._inside.setdefault((before, behind), {}), method, route)
-                    else:
-                        _offer(self._at_the_end.setdefault(before, {}), method, route)
+            if isinstance(route, Route):
+                _offer(self._literal.setdefault(route.path, {}), route)
+                continue
+            before, _, rest = route.path.partition("{")
+            behind = rest.partition("}")[2]
+            family = self._families.setdefault(before, _Family())
+            _offer(family.inside.setdefault(behind, {}) if behind else family.at_the_end, route)
 
-    def find(self, method: str, path: str) -> Found:
-        """Raises `Problem` where there is nothing at that raw path, or not for that method."""
+    def find(self, method: str, path: str) -> tuple[Route | ArgumentRoute, str]:
+        """The route, and its argument where it takes one. Raises `Problem` where there is nothing at that raw path, or
+        not for that method."""
         literal = self._literal.get(path)
         if literal is not None:
-            return _of_method(literal, method)
-        for (before, behind), methods in self._inside.items():
-            if path.startswith(before) and path.endswith(behind):
-                argument = path[len(before) : -len(behind)]
-                if argument and "/" not in argument:
-                    return _with_argument(methods, method, argument)
-        for before, methods in self._at_the_end.items():
+            return _of_method(literal, method), ""
+        for before, family in self._families.items():
             if path.startswith(before):
-                return _with_argument(methods, method, path[len(before) :])
+                methods, argument = family.find(path[len(before) :])
+                if methods:
+                    return _of_method(methods, method), argument
         raise no_such_resource(path)
 
 
-def _offer(methods: dict[str, _Offered], method: str, offered: _Offered) -> None:
-    methods[method] = offered
-    if method == "GET":
-        methods["HEAD"] = offered
-
-
-def _with_argument(methods: dict[str, ArgumentRoute], method: str, argument: str) -> Found:
-    route = _of_method(methods, method)
-    return Found(route.access, partial(_call, route.handler, argument))
-
-
-def _call(handler: ArgumentHandler, argument: str, request: BaseRequest) -> Awaitable[Response]:
-    return handler(request, argument)
+def _offer(methods: dict[str, _Offered], route: _Offered) -> None:
+    methods[route.method] = route
+    if route.method == "GET":
+        methods["HEAD"] = route
 
 
 def _of_method(methods: dict[str, _Offered], method: str) -> _Offered:

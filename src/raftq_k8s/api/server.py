@@ -142,11 +142,13 @@ class HttpFace:
 
     async def _answered(self, request: BaseRequest) -> Response:
         try:
-            found = self.table.find(request.method, request.rel_url.raw_path)
-            if found.access is not Access.PROBE and self._connections.is_crowd(request):
+            route, argument = self.table.find(request.method, request.rel_url.raw_path)
+            if route.access is not Access.PROBE and self._connections.is_crowd(request):
                 raise too_many_connections()
-            self._guard.check(request, found.access)
-            return await found.handler(request)
+            self._guard.check(request, route.access)
+            if isinstance(route, Route):
+                return await route.handler(request)
+            return await route.handler(request, argument)
         except Problem as problem:
             return self._told(problem)
         except NODE_ERRORS as error:
