@@ -22,7 +22,7 @@ from raftq_k8s.node.errors import (
     TooManySessions,
     VolumeFull,
 )
-from raftq_k8s.state.commands import DocumentRefusal, NotAnObject, NotAsExpected, TooBig
+from raftq_k8s.state.commands import DocumentRefusal, NotAnObject, NotAsExpected, TooBig, TooMuchToMerge
 
 PROBLEM = b"application/problem+json"
 RETRY_AFTER = b"Retry-After: 1\r\n"
@@ -150,6 +150,12 @@ def refused_by_document(result: DocumentRefusal) -> Problem:
         case TooBig(revision, limit_bytes):
             detail = f"the document would be longer than {limit_bytes} bytes; nothing changed"
             return Problem(507, "document-full", "Document full", detail, members={"revision": revision})
+        case TooMuchToMerge(revision, limit_bytes):
+            detail = (
+                f"patches reach so deep into so large values that more than {limit_bytes} bytes would have to be "
+                "looked through; put those values whole. Nothing changed"
+            )
+            return Problem(413, "too-much-to-merge", "Too much to merge", detail, members={"revision": revision})
         case NotAsExpected(revision, found, condition):
             it = f"its revision is {found} by now" if found else "there is no such key"
             members: dict[str, object] = {"revision": revision, "found": found, "condition": condition}

@@ -20,6 +20,7 @@ from raftq_k8s.state.commands import (
     ReplyForgotten,
     Result,
     TooBig,
+    TooMuchToMerge,
     Transacted,
 )
 
@@ -75,7 +76,7 @@ class SessionWatch:
         once, sent_at = known
         session = once.session
         match result:
-            case Applied() | Transacted() | NotAnObject() | TooBig() | NotAsExpected():
+            case Applied() | Transacted() | NotAnObject() | TooBig() | TooMuchToMerge() | NotAsExpected():
                 if session.gone:
                     raise Violation(EXACTLY_ONCE, f"{once} is carried out at {index} though its session is gone")
                 if once.answer is None:
@@ -102,7 +103,7 @@ class SessionWatch:
         """A caller is told what came of a try."""
         once, _ = self._tries[command]
         match outcome:
-            case Applied() | Transacted() | NotAnObject() | TooBig() | NotAsExpected() if (
+            case Applied() | Transacted() | NotAnObject() | TooBig() | TooMuchToMerge() | NotAsExpected() if (
                 once.answer != outcome or place is None
             ):
                 raise Violation(EXACTLY_ONCE, f"a caller hears {outcome} of {once}; what came of it is {once.answer}")

@@ -183,6 +183,14 @@ class TooBig(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="too-bi
     limit_bytes: int
 
 
+class TooMuchToMerge(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="too-much-to-merge"):
+    """Patches reach so deep into so large values that more than so many bytes would have to be looked through. Nothing
+    changed."""
+
+    revision: int
+    limit_bytes: int
+
+
 class NotAsExpected(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="not-as-expected"):
     """The revision was `found` (0: no such key), not one that is expected. Nothing changed."""
 
@@ -241,7 +249,7 @@ class Elapsed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="elaps
     expired: int
 
 
-DocumentRefusal: TypeAlias = NotAnObject | TooBig | NotAsExpected
+DocumentRefusal: TypeAlias = NotAnObject | TooBig | TooMuchToMerge | NotAsExpected
 DocumentResult: TypeAlias = Applied | Transacted | DocumentRefusal
 SessionRefusal: TypeAlias = TooManySessions | NoSuchSession | ReplyForgotten | SequenceReused
 Result: TypeAlias = DocumentResult | Noted | SessionOpened | SessionClosed | SessionRefusal | Elapsed

@@ -31,12 +31,14 @@ from raftq_k8s.state.commands import (
     PutIf,
     Replace,
     TooBig,
+    TooMuchToMerge,
     Transacted,
     Transaction,
 )
-from raftq_k8s.state.draft import Draft, NoKeys
+from raftq_k8s.state.draft import MERGED_BYTES, Draft, NoKeys
 from raftq_k8s.state.journal import Journal
 from raftq_k8s.state.keys import Held, Keys
+from raftq_k8s.state.merge_patch import TooMuch
 from raftq_k8s.state.sizes import BRACES, encode_key, member_size
 
 LIMIT_BYTES: Final = 64 << 20
@@ -201,6 +203,8 @@ class Document:
             existed = tuple([draft.carry_out(operation) for operation in operations])
         except NoKeys:
             return NotAnObject(index)
+        except TooMuch:
+            return TooMuchToMerge(index, MERGED_BYTES)
         except (ValueError, RecursionError) as error:
             raise UnreadableCommand(index, str(error)) from error
         if draft.size_bytes > self.limit_bytes:

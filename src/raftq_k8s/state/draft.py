@@ -5,10 +5,16 @@ on what the ones before left. What comes of it is a row of steps, put this key o
 to repeat when all is well.
 """
 
+from typing import Final
+
 from raftq_k8s.state.commands import Delete, Operation, Patch, Put, Replace
 from raftq_k8s.state.keys import Keys
-from raftq_k8s.state.merge_patch import is_object, members_of, merged
+from raftq_k8s.state.merge_patch import Merging, is_object, members_of
 from raftq_k8s.state.sizes import BRACES, member_size
+
+MERGED_BYTES: Final = 64 << 20
+"""That one command may look through to merge: what takes longer would let a leader miss its heartbeats, on all members
+at once. The same on every member, because it decides what a command does: not a setting."""
 
 
 class NoKeys(Exception):
@@ -26,12 +32,13 @@ class Draft:
         self.steps: list[tuple[str, bytes | None]] = []
         """On the keys of the document, or on none where it is replaced by an object."""
         self._keys = keys
+        self._merging = Merging(MERGED_BYTES)
         self._count = len(keys) if keys is not None else 0
         self._changed: dict[str, bytes | None] = {}
 
     def carry_out(self, operation: Operation) -> bool:
-        """Whether what it changes existed. Raises `NoKeys`, and `ValueError` or `RecursionError` for
-        what is no JSON; the draft is of no use then."""
+        """Whether what it changes existed. Raises `NoKeys`, `TooMuch`, and `ValueError` or
+        `RecursionError` for what is no JSON; the draft is of no use then."""
         match operation:
             case Put(key, value):
                 return self._put(key, value)
@@ -95,5 +102,5 @@ class Draft:
         for key, value in members.items():
             if value == b"null":
                 self._delete(key)
-            elif (after := merged(self._get(key), value)) is not None:
+            elif (after := self._merging.merged(self._get(key), value)) is not None:
                 self._put(key, after)

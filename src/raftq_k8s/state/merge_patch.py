@@ -26,21 +26,42 @@ def members_of(text: bytes) -> dict[str, bytes]:
     return {name: bytes(value) for name, value in _split(text).items()}
 
 
-def merged(target: bytes | None, patch: bytes) -> bytes | None:
-    """What comes of `target` (`None`: there is nothing yet), or `None` where the patch changes nothing of it. Raises as
-    `members_of` does."""
-    if not is_object(patch):
-        return patch
-    had = target if target is not None and is_object(target) else None
-    members = members_of(had) if had is not None else {}
-    changed = had is None
-    for name, value in members_of(patch).items():
-        if value == b"null":
-            changed |= members.pop(name, None) is not None
-        elif (after := merged(members.get(name), value)) is not None:
-            members[name] = after
-            changed = True
-    return _joined(members) if changed else None
+class TooMuch(Exception):
+    """The merge would look through more bytes than it may."""
+
+
+class Merging:
+    """Merges of one command. Every object that a patch reaches into is looked through, and so is each one within it: of
+    a deep value all of it, again and again. `most_bytes` bounds the sum, for all else waits meanwhile."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
+
+    def merged(self, target: bytes | None, patch: bytes) -> bytes | None:
+        """What comes of `target` (`None`: there is nothing yet), or `None` where the patch changes nothing of it.
+
+        Raises `TooMuch`, and what `members_of` does.
+        """
+        if not is_object(patch):
+            return patch
+        had = target if target is not None and is_object(target) else None
+        if had is None and b"null" not in patch:
+            return patch
+        members = self._members_of(had) if had is not None else {}
+        changed = had is None
+        for name, value in self._members_of(patch).items():
+            if value == b"null":
+                changed |= members.pop(name, None) is not None
+            elif (after := self.merged(members.get(name), value)) is not None:
+                members[name] = after
+                changed = True
+        return _joined(members) if changed else None
+
+    def _members_of(self, text: bytes) -> dict[str, bytes]:
+        self._left -= len(text)
+        if self._left < 0:
+            raise TooMuch
+        return members_of(text)
 
 
 def _joined(members: Mapping[str, bytes]) -> bytes:

@@ -20,10 +20,12 @@ from raftq_k8s.state.commands import (
     PutIf,
     Replace,
     TooBig,
+    TooMuchToMerge,
     Transacted,
     Transaction,
 )
 from raftq_k8s.state.document import Document, DocumentIsNotAnObject, UnreadableCommand
+from raftq_k8s.state.draft import MERGED_BYTES
 
 ROOM = 1 << 20
 
@@ -368,3 +370,21 @@ def test_a_patch_that_is_no_json_stops_and_changes_nothing(patch: bytes) -> None
     with pytest.raises(UnreadableCommand, match="index 2"):
         document.apply(Index(2), Transaction((), (Put("c", b"1"), Patch(patch))))
     assert document.whole() == (b'{"a":{"b":1}}', 1)
+
+
+def test_patches_that_would_let_everybody_wait_change_nothing() -> None:
+    document = Document(100 << 20)
+    large = b'{"a":' * 50 + b'{"x":"' + b"x" * (1 << 20) + b'"}' + b"}" * 50
+    applied(document, Put("k", large), Put("l", large))
+    patch = large.replace(b"x" * (1 << 20), b"")
+    assert applied(
+        document, Patch(b'{"k":%s}' % patch), Transaction((), (Put("m", b"1"), Patch(b'{"l":%s}' % patch)))
+    ) == [
+        Applied(3, True),
+        Transacted(4, (False, True)),
+    ]
+    applied(document, Put("k", large), Put("l", large))
+    both = b'{"k":%s,"l":%s}' % (patch, patch)
+    before = document.whole()
+    assert applied(document, Transaction((), (Put("m", b"2"), Patch(both)))) == [TooMuchToMerge(7, MERGED_BYTES)]
+    assert document.whole() == before

@@ -2,7 +2,11 @@
 
 import pytest
 
-from raftq_k8s.state.merge_patch import merged
+from raftq_k8s.state.merge_patch import Merging, TooMuch
+
+
+def merged(target: bytes | None, patch: bytes) -> bytes | None:
+    return Merging(1 << 20).merged(target, patch)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +50,15 @@ def test_a_patch_as_deep_as_any_value_may_be_is_merged() -> None:
     deep = b'{"a":' * 100 + b"1" + b"}" * 100
     assert merged(deep, deep.replace(b"1", b"2")) == deep.replace(b"1", b"2")
     assert merged(b"{}", deep) == deep
+
+
+def test_what_is_new_stays_letter_for_letter_too() -> None:
+    assert merged(b"[1]", b'{"a" : { "b":1.10 } }') == b'{"a" : { "b":1.10 } }'
+
+
+def test_what_is_looked_through_is_bounded_in_sum() -> None:
+    deep = b'{"a":{"a":{"a":1}}}'
+    looked_through = sum(2 * len(text) for text in (deep, b'{"a":{"a":1}}', b'{"a":1}'))
+    assert Merging(looked_through).merged(deep, deep) == deep
+    with pytest.raises(TooMuch):
+        Merging(looked_through - 1).merged(deep, deep)
