@@ -78,7 +78,7 @@ async def test_a_leader_that_is_asked_to_stop_hands_over_and_no_request_fails(tm
             cluster.expect_end(leader)
             leader.process.terminate()
             assert await ended(cluster, leader) == 0
-            assert "leads now" in leader.last_lines(40)
+            assert "handed over to" in leader.last_lines(40)
             cluster.start(leader)
             await cluster.all_ready()
         await clients.end()
@@ -146,7 +146,7 @@ async def test_a_second_signal_hurries(tmp_path):
         leader.process.terminate()
 
         async def handed_over():
-            return "leads now" in leader.last_lines(40)
+            return "handed over to" in leader.last_lines(40)
 
         await cluster.until(handed_over, "the hand-over", 10.0)
         assert leader.running

@@ -131,7 +131,7 @@ class Departure:
                             return
                         await self._sleep(_LOOK_AGAIN_S)
                     else:
-                        log.info("%s leads now", successor)
+                        log.info("handed over to %s", successor)
                         return
         except (NotLeader, NotStarted):
             return
