@@ -38,6 +38,9 @@ _SHORTEST_TRY_S = 0.5
 _LARGEST_PART = 0.6
 """Of the time of a call for one try, where there is but one server: as a Service it may lead to another pod next."""
 
+_LEAST_PART = 0.1
+"""Of the time of a call: a write is not sent with less than that left, for its answer could hardly come in time."""
+
 
 class Repeat(Enum):
     """What a second try of a request does, where it is not known what the first did."""
@@ -119,7 +122,7 @@ def _elsewhere(answer: Answer) -> Verdict:
     location = answer.headers["location"]
     scheme, separator, rest = location.partition("://")
     if not separator or scheme not in ("http", "https"):
-        return NothingKnown(f"{answer.server} names a leader that is no address: {location[:200]}")
+        return NothingDone(Unreachable(f"{answer.server} names a leader that is no address: {location[:200]}"))
     if answer.server.startswith("https:") and scheme != "https":
         sentence = f"{answer.server} leads away from https, to {location[:200]}: ask the leader itself over https"
         return Final(Refused(sentence, Problem(status=answer.status)))
@@ -137,13 +140,17 @@ class Effort:
         self._repeat = repeat
         self._try_s = max(_SHORTEST_TRY_S, timeout_s * min(1 / servers, _LARGEST_PART))
         self._deadline = now + timeout_s
+        self._least_s = timeout_s * _LEAST_PART if repeat is Repeat.HARMFUL else 0.0
         self._rounds = 0
         self.in_doubt = False
         """An earlier try may have taken effect."""
         self._last: ClientError = Unreachable("no server was asked: there was no time")
 
     def patience_s(self, now: float) -> float:
+        """How long the next try may take. Raises what the call ends with, where the time is over."""
         left = self._deadline - now
+        if left < self._least_s:
+            raise self._last
         if self._repeat is Repeat.HARMFUL:
             return left
         return min(left, self._try_s)
@@ -178,7 +185,7 @@ class Effort:
             pause_s = random.uniform(longest / 2, longest)
         if isinstance(verdict, NothingDone):
             pause_s = max(pause_s, verdict.pause_s)
-        needed_s = took_s if self._repeat is Repeat.HARMFUL else 0.0
+        needed_s = max(took_s, self._least_s) if self._repeat is Repeat.HARMFUL else 0.0
         if now + pause_s + needed_s >= self._deadline:
             raise self._last
         return pause_s
