@@ -19,14 +19,20 @@ from raftq_k8s.state import commands
 from raftq_k8s.state.agreements import Agreements, Holding
 from raftq_k8s.state.commands import (
     CloseSession,
+    Delete,
     Elapse,
     InSession,
     OpenSession,
+    Patch,
     Pause,
+    Put,
+    PutIf,
+    Replace,
     Result,
     Resume,
     Starting,
     Stopped,
+    Transaction,
 )
 from raftq_k8s.state.document import LIMIT_BYTES, Document, UnreadableCommand
 from raftq_k8s.state.journal import Journal
@@ -69,6 +75,8 @@ class StateMachine:
 
     def _apply(self, index: Index, command: commands.Command) -> Result:
         match command:
+            case Put() | PutIf() | Delete() | Transaction() | Patch() | Replace():
+                return self.document.apply(index, command)
             case InSession():
                 return self._apply_once(index, command)
             case OpenSession():
@@ -79,8 +87,6 @@ class StateMachine:
                 return self.sessions.elapse(milliseconds)
             case Pause() | Resume() | Starting() | Stopped():
                 return self._agreements.apply(index, command)
-            case _:
-                return self.document.apply(index, command)
 
     def _apply_once(self, index: Index, command: InSession) -> Result:
         nested = commands.decode_nested(command)
