@@ -14,6 +14,7 @@ Where the journal begins anew under a listener, because a snapshot was installed
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from aiohttp.web import BaseRequest
@@ -24,6 +25,7 @@ from raftq_k8s.api.news import Event, News, events_of, place, told
 from raftq_k8s.api.problems import RETRY_AFTER, Problem
 from raftq_k8s.api.streams import EVENT_STREAM, Audience, Listener
 from raftq_k8s.api.views import Node
+from raftq_k8s.node.errors import NotStarted
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.types import Index
 from raftq_k8s.state.journal import Compacted
@@ -99,15 +101,14 @@ class Events:
             listener.position = max(here, listener.position)
 
     async def _announce_changes(self, reached: Index) -> None:
-        while True:
-            await self._node.next_applied(reached)
-            here = self._node.document.applied_index
-            try:
+        """Until the journal begins anew, or this node is stopped."""
+        with suppress(Compacted, NotStarted):
+            while True:
+                await self._node.next_applied(reached)
+                here = self._node.document.applied_index
                 news = News(self._missed(reached), here)
-            except Compacted:
-                return
-            await self._changes.tell(news.told_to)
-            reached = here
+                await self._changes.tell(news.told_to)
+                reached = here
 
     # -------------------------------------------------------------------------------------------------------- leaders
 
@@ -115,9 +116,10 @@ class Events:
         listener.tell(self._leader())
 
     async def _announce_leaders(self, seen: Standing) -> None:
-        while True:
-            seen = await self._node.next_standing(seen)
-            await self._leaders.tell(_to_all(self._leader()))
+        with suppress(NotStarted):
+            while True:
+                seen = await self._node.next_standing(seen)
+                await self._leaders.tell(_to_all(self._leader()))
 
     def _leader(self) -> bytes:
         return b"event: leader\ndata: %s\n\n" % encoded_leader(self._node.status())
