@@ -11,9 +11,10 @@ import time
 
 import msgspec
 
+from raftq_k8s.agent.application.watchdog import end_with_parent
 from raftq_k8s.cli.at_most_once import Connection
 from raftq_k8s.cli.bench.local import three_agents
-from raftq_k8s.cli.local_cluster import HOST, ClusterFailed, LocalAgent, end_with_parent
+from raftq_k8s.cli.local_cluster import HOST, ClusterFailed, LocalAgent
 
 _PUTS_A_SECOND = 10
 _VALUE = json.dumps("v" * 254).encode()

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import pytest
 from run_cluster import SETTINGS, SINGLETON, STOP_TIMEOUT_S, Journal, alive, children, eventually, frozen
 
-from raftq_k8s.cli.local_cluster import LocalCluster, end_with_parent
+from raftq_k8s.agent.application.watchdog import end_with_parent
+from raftq_k8s.cli.local_cluster import LocalCluster
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="another process's children are read from /proc")
 

@@ -12,7 +12,8 @@ from urllib.request import urlopen
 
 from run_cluster import alive, children
 
-from raftq_k8s.cli.local_cluster import LocalCluster, end_with_parent, free_ports
+from raftq_k8s.agent.application.watchdog import end_with_parent
+from raftq_k8s.cli.local_cluster import LocalCluster, free_ports
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STOP_TIMEOUT_S = 2.0

@@ -4,8 +4,9 @@ import asyncio
 import json
 import sys
 
+from raftq_k8s.agent.application.watchdog import end_with_parent
 from raftq_k8s.cli.at_most_once import Connection, Unanswered, Unsent
-from raftq_k8s.cli.local_cluster import HOST, LocalCluster, end_with_parent, free_ports
+from raftq_k8s.cli.local_cluster import HOST, LocalCluster, free_ports
 
 
 async def test_the_proxy_leads_to_the_leader_and_to_the_next_one(tmp_path):

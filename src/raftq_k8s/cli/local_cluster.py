@@ -5,7 +5,6 @@ also when that one is killed (on Linux).
 """
 
 import asyncio
-import ctypes
 import os
 import random
 import signal
@@ -19,13 +18,13 @@ from typing import TypeAlias
 
 import msgspec
 
+from raftq_k8s.agent.application.watchdog import end_with_parent
 from raftq_k8s.cli.at_most_once import Answer, Connection, Unanswered, Unsent
 from raftq_k8s.node.status import NodeStatus, RaftRole
 
 HOST = "127.0.0.1"
 _PORTS = range(20000, 32000)
 """Below the ports that the kernel hands to outgoing connections: a member that was killed finds its own again."""
-_PR_SET_PDEATHSIG = 1
 _ENDS_WITHIN_S = 5.0
 _OTHERS_SETTINGS = ("RAFTQ_", "POD_", "KUBERNETES_")
 
@@ -242,12 +241,3 @@ def free_ports(count: int) -> list[int]:
         if port not in ports:
             ports.append(port)
     return ports
-
-
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def end_with_parent() -> None:
-    """For `preexec_fn`: SIGKILL when the thread that starts the process ends, where the kernel can do that."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

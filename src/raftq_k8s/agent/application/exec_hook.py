@@ -9,10 +9,14 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
+from typing import Final
 
 from raftq_k8s.agent.application.hooks import HookFailed, Notice, environment
 from raftq_k8s.agent.application.lease import Lease
 from raftq_k8s.agent.application.watchdog import end_with_parent
+
+_BURIAL_S: Final = 1.0
+"""A killed process is gone sooner, unless the kernel holds it: then nobody can wait for it."""
 
 
 class ExecHook:
@@ -52,6 +56,9 @@ class ExecHook:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_BURIAL_S):
+                    await process.wait()
         if code:
             ending = f"exit code {code}" if code > 0 else f"signal {-code}"
             raise HookFailed(f"{self._command[0]} ended with {ending} as {notice.role}")

@@ -127,6 +127,7 @@ class Keeper:
         self._start: asyncio.Task[None] | None = None
         self._aside: asyncio.Task[None] | None = None
         """What is done beside: telling of another leader, or renewing. Nothing depends on it."""
+        self._complaints: dict[str, str] = {}
         self.hooks_told: Counter[tuple[str, str]] = Counter()
         """By hook and outcome: `done`, `failed`, `killed` (it took too long, or something else came first)."""
 
@@ -187,6 +188,8 @@ class Keeper:
             case _:
                 pass
         if report.healthy is not None:
+            if self._lease.healthy and not report.healthy:
+                log.warning("the application says that it is not well: %s", report.reason or "no reason given")
             self._lease.report_health(report.healthy, self._clock())
         self._wake()
         await asyncio.sleep(0)
@@ -437,14 +440,21 @@ class Keeper:
         try:
             await work
             outcome = "done"
+            self._complaints.pop(name, None)
         except HookFailed as error:
-            log.warning("hook %s failed: %s", name, error)
+            self._complain(name, str(error))
             raise
         except asyncio.CancelledError:
             outcome = "killed"
             raise
         finally:
             self.hooks_told[name, outcome] += 1
+
+    def _complain(self, name: str, complaint: str) -> None:
+        """Once for each trouble, not for each try."""
+        if self._complaints.get(name) != complaint:
+            self._complaints[name] = complaint
+            log.warning("hook %s failed: %s", name, complaint)
 
     def _notice(self, role: Role, term: Term) -> Notice:
         status = self._node.status()

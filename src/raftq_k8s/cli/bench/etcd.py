@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from raftq_k8s.agent.application.watchdog import end_with_parent
 from raftq_k8s.cli.at_most_once import Connection, Unanswered, Unsent
-from raftq_k8s.cli.local_cluster import HOST, ClusterFailed, end_with_parent, free_ports
+from raftq_k8s.cli.local_cluster import HOST, ClusterFailed, free_ports
 
 _UP_WITHIN_S = 20.0
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from raftq_k8s.agent.application.watchdog import end_with_parent
 from raftq_k8s.cli.bench.load import Load, LoadFailed
-from raftq_k8s.cli.local_cluster import HOST, ClusterFailed, end_with_parent, free_ports
+from raftq_k8s.cli.local_cluster import HOST, ClusterFailed, free_ports
 
 _UP_WITHIN_S = 20.0
 
