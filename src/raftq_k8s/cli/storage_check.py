@@ -69,4 +69,4 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 def _log(report: Report) -> str:
     if report.last_index == report.base_index:
         return f"empty, after {report.base_index}"
-    return f"{report.base_index + 1} to {report.last_index}, in the end of term {report.last_term}"
+    return f"{report.base_index + 1} to {report.last_index}, ending in term {report.last_term}"
