@@ -25,3 +25,9 @@ def test_59_of_two_processes_on_one_volume_the_older_is_fenced_and_the_rules_hol
     cluster = Cluster(scripted(seed, "twin", 16_000.0))
     assert cluster.run().violation is None
     assert "hello-older-process" in refusals(cluster)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_53_whose_volume_is_full_leads_no_longer_than_it_must_and_the_rules_hold(seed: int) -> None:
+    cluster = Cluster(scripted(seed, "scarce", 16_000.0))
+    assert cluster.run().violation is None

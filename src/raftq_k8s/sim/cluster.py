@@ -217,7 +217,7 @@ class Cluster:
                         each.hand_over()
                     elif each.leads:
                         each.transfer(machine.name)
-            case "rolled-back" | "twin":
+            case "rolled-back" | "twin" | "scarce":
                 scripted.strike(self, fault)
             case _:
                 pass

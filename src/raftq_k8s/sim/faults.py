@@ -75,6 +75,7 @@ KINDS = {
 SCRIPTED = {
     "rolled-back": "an old copy takes the place of a volume; first it reaches a peer that knows better",
     "twin": "a second process starts on a volume; the first one, when it wakes, reaches a peer that met the second",
+    "scarce": "the volume of whoever leads lives on its reserve for a while, or (amount over 1500) every volume does",
 }
 """Told in `scripted.py`: one member at a time, and never part of a swarm."""
 

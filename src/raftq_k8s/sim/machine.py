@@ -259,6 +259,9 @@ class Machine:
         if self.up:
             self._happen(self.driver.depart, member)
 
+    def room_changed(self, full: bool) -> None:
+        self._happen(self.driver.room_changed, full)
+
     def hand_over(self) -> None:
         self._happen(self.driver.hand_over)
 

@@ -1,10 +1,12 @@
-"""Two faults against which no protocol that forgets can be safe by itself, one member at a time, as scripts.
+"""Faults that are told one at a time, as scripts. Against the first two no protocol that forgets can be safe by itself.
 
 An *old copy of a volume* under the same incarnation has forgotten what the member said since, and so has *one of two
 processes on one volume* forgotten what the other one says. Whoever has met the newer state can tell, and turns the
 member away, which then takes no part any more; so here the first peer that it reaches is one of those. Whom nobody who
 knows better meets in time votes twice, and nothing in the cluster could have told: that stands in `docs/simulator.md`,
 and is not among the faults of a swarm.
+
+*Room that is scarce* is no danger to anybody: it is told here because what has to be seen is a leader without any.
 """
 
 from copy import deepcopy
@@ -14,7 +16,7 @@ from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.types import MemberId, Milliseconds
 from raftq_k8s.sim.faults import Fault
 from raftq_k8s.sim.machine import Machine
-from raftq_k8s.sim.violation import MEMBERSHIP_SAFETY, Violation
+from raftq_k8s.sim.violation import LIVENESS, MEMBERSHIP_SAFETY, Violation
 from raftq_k8s.storage.contents import Contents
 
 if TYPE_CHECKING:
@@ -23,14 +25,19 @@ if TYPE_CHECKING:
 LOOK_AGAIN: Milliseconds = 50.0
 TURNED_AWAY_WITHIN: Milliseconds = 8_000.0
 """It is dialled, greeted and told by then."""
+HANDED_OVER_WITHIN: Milliseconds = 6_000.0
+"""Several of the longest election times: one of its tries has come to something by then."""
 
 
 def strike(cluster: "Cluster", fault: Fault) -> None:
     machine = cluster.machines[fault.node]
-    if fault.kind == "rolled-back":
-        RolledBack(cluster, machine, fault)
-    else:
-        Twin(cluster, machine, fault)
+    match fault.kind:
+        case "rolled-back":
+            RolledBack(cluster, machine, fault)
+        case "twin":
+            Twin(cluster, machine, fault)
+        case _:
+            Scarce(cluster, machine, fault)
 
 
 class _Script:
@@ -145,3 +152,39 @@ class Twin(_Script):
         """What it would like to say now reaches everybody. Then it ends."""
         self.network.mend(self._cut)
         self.events.after(3000.0, self.machine.crash, False)
+
+
+class Scarce(_Script):
+    """Whoever leads has no room but its reserve, for so long, and then again."""
+
+    ALL: float = 1500.0
+
+    def __init__(self, cluster: "Cluster", machine: Machine, fault: Fault) -> None:
+        super().__init__(cluster, machine, fault)
+        self._fill()
+
+    def _fill(self) -> None:
+        leader = next((each for each in self.cluster.machines if each.leads and not each.frozen), None)
+        if leader is None:
+            self.events.after(LOOK_AGAIN, self._fill)
+            return
+        concerned = self.cluster.machines if self.fault.amount > self.ALL else [leader]
+        for each in concerned:
+            each.room_changed(True)
+        if concerned == [leader]:
+            self._wait_until_it_is_handed_over(leader, self.events.now + HANDED_OVER_WITHIN)
+        self.events.after(self.fault.lasts + HANDED_OVER_WITHIN, self._make_room, concerned)
+
+    def _wait_until_it_is_handed_over(self, leader: Machine, deadline: Milliseconds) -> None:
+        if not leader.leads or leader.frozen:
+            return
+        if self.events.now > deadline and self._could_hand_over(leader):
+            raise Violation(LIVENESS, f"{leader.host} has no room, and leads all the same")
+        self.events.after(LOOK_AGAIN, self._wait_until_it_is_handed_over, leader, deadline)
+
+    def _could_hand_over(self, leader: Machine) -> bool:
+        return len(leader.driver.status(leader.clock).connected) > 1
+
+    def _make_room(self, concerned: list[Machine]) -> None:
+        for each in concerned:
+            each.room_changed(False)
