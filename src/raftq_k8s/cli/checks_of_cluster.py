@@ -151,7 +151,7 @@ def _loops(seen: Mapping[str, Seen]) -> list[Finding]:
     stalled = [f"{name} ({each.stalls})" for name, each in seen.items() if each.stalls]
     if not stalled:
         return []
-    advice = "remove its CPU limit, or give it more; a time-out above the stalls: setting profile, steady"
+    advice = "remove its CPU limit or give it more, or set profile to steady, whose times are longer"
     return [
         Finding(
             "stalls",

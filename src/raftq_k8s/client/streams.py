@@ -13,6 +13,9 @@ from raftq_k8s.client.repeating import Effort, Final, NothingDone, NothingKnown,
 SILENCE_S = 45.0
 """Servers send something, if only a comment, more often than that by far."""
 
+_AGAIN_S = 0.05
+"""Before a stream that was heard is asked for again: a server that lets everybody go is not asked in a circle."""
+
 
 async def events_of(caller: Caller, request: Request, patience_s: float) -> AsyncGenerator[Event, None]:
     """Without end. Raises `ClientError` for a final no, or when no server could be heard for `patience_s`, and at first
@@ -42,7 +45,9 @@ async def events_of(caller: Caller, request: Request, patience_s: float) -> Asyn
             failures += 1
             effort.failed(verdict)
             caller.servers.failed(server)
-            if not heard:
+            if heard:
+                await asyncio.sleep(_AGAIN_S)
+            else:
                 round_over = failures % len(caller.servers) == 0
                 await asyncio.sleep(effort.pause_s(verdict, round_over=round_over, took_s=0.0, now=now()))
 

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from scripted_server import Events, HangUp, Reply, ScriptedServer, nobody, problem
 
@@ -45,6 +47,14 @@ async def test_a_watch_outlives_servers_that_are_away():
     script = HangUp(), problem(503, "no-leader"), Reply(502, b""), Events(change(3, "a", 1))
     async with ScriptedServer(*script) as server, Client([await nobody(), server.url]) as client:
         assert len(await some(client.watch(2), 1)) == 1
+
+
+async def test_a_watch_whose_servers_let_it_go_again_and_again_does_not_ask_in_a_circle():
+    script = [Events(b":\n\n")] * 4
+    async with ScriptedServer(*script, Events(change(3, "a", 1))) as server, Client([server.url]) as client:
+        began = time.monotonic()
+        assert len(await some(client.watch(2), 1)) == 1
+        assert time.monotonic() - began >= 0.2
 
 
 async def test_a_watch_says_when_its_changes_are_gone():
