@@ -16,6 +16,7 @@ from raftq_k8s.cli.bench.load import LoadFailed
 from raftq_k8s.cli.local_cluster import ClusterFailed
 
 _CLIENTS = (1, 16, 64)
+_WIDTH = 140
 _WORDS = ("server", "member", "role", "profile", "what", "asked by")
 """Columns that hold words, and no figures."""
 
@@ -85,7 +86,7 @@ _MEASUREMENTS = {
     ),
     "streams": _Measurement(
         "event streams on one agent, while there are puts",
-        ("streams", "events", "loop lag p99 ms", "slowest ms", "elections"),
+        ("streams", "events", "loop lag p99 ms", "a look p99 ms", "elections"),
         lambda asked: streams.measure(asked.streams, asked.seconds),
     ),
 }
@@ -134,7 +135,7 @@ def _show(measurement: _Measurement, found: Any) -> None:
         table.add_column(column, justify="left" if column in _WORDS else "right")
     for row in rows:
         table.add_row(*map(str, msgspec.structs.astuple(row)[: len(measurement.columns)]))
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     console.print(measurement.title, style="bold")
     console.print(table, end="\n\n")
 

@@ -16,6 +16,8 @@ from raftq_k8s.cli.bench.load import LoadFailed, Server
 from raftq_k8s.cli.bench.puts_and_gets import Row, What
 from raftq_k8s.cli.local_cluster import ClusterFailed
 
+_WIDTH = 140
+"""Of what is read by no terminal."""
 MEASUREMENTS = ("puts", "gets", "failover")
 
 
@@ -77,7 +79,7 @@ def show(found: Found) -> None:
     if found.gets:
         _table("linearizable gets of 256 bytes, three processes on this machine", found.gets)
     if one := found.failover:
-        console = Console(highlight=False)
+        console = _console()
         console.print("kill -9 of the leader → first put accepted elsewhere", style="bold")
         console.print(f"{one.rounds} rounds: median {one.median_s} s, p90 {one.p90_s} s, slowest {one.slowest_s} s\n")
 
@@ -101,9 +103,13 @@ def _table(title: str, rows: Sequence[Row]) -> None:
     table.add_column("asked by")
     for row in rows:
         table.add_row(*map(str, msgspec.structs.astuple(row)))
-    console = Console(highlight=False)
+    console = _console()
     console.print(title, style="bold")
     console.print(table, end="\n\n")
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def _counts(text: str) -> tuple[int, ...]:
