@@ -106,6 +106,27 @@ async def test_status_tells_who_leads(raftq, cluster):
     assert all(line == line.rstrip() for line in plain.splitlines())
 
 
+async def test_a_watched_status_is_told_again_when_something_changed(raftq, cluster):
+    watching = await begun(cluster, "status", "--watch")
+    try:
+        await until_line(watching, "leader")
+        await raftq("pause", "new disks")
+        assert "paused: new disks" in await until_line(watching, "paused")
+        await raftq("resume")
+        await until_line(watching, "leader")
+    finally:
+        watching.send_signal(signal.SIGTERM)
+        await watching.wait()
+
+
+async def until_line(process, word):
+    async with asyncio.timeout(20):
+        async for line in process.stdout:
+            if word in line.decode():
+                return line.decode()
+    raise AssertionError("it ended")
+
+
 async def test_the_leadership_is_handed_over_to_whom_it_is_told(raftq, cluster):
     leader = await cluster.leader()
     other = next(agent for agent in cluster.agents if agent is not leader)

@@ -16,7 +16,6 @@ from raftq_k8s.client.exchange import Exchange, Request, Token, Unanswered, Unse
 
 _PATIENCE_S = 3.0
 _CLOCKS_APART_S = 2.0
-"""The clock of an answer has whole seconds."""
 _LAGGING_ENTRIES = 10_000
 
 
@@ -53,15 +52,24 @@ async def _seen(exchange: Exchange, member: Member) -> Seen | None:
         return None
     server = f"http://{member.http_address}"
     try:
+        began_s = time.time()
         answer = await exchange.once(server, Request("GET", "/v1/status"), _PATIENCE_S)
+        ended_s = time.time()
         metrics = await exchange.once(server, Request("GET", "/metrics"), _PATIENCE_S)
-        ahead_s = parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()
+        ahead_s = ahead(parsedate_to_datetime(answer.headers["date"]).timestamp(), began_s, ended_s)
         status = decoded(answer.body, Status)
     except (Unsent, Unanswered, ClientError, KeyError, ValueError):
         return None
     return (
         Seen(status, ahead_s, _stalls(metrics.body.decode(errors="replace"))) if status.member == member.name else None
     )
+
+
+def ahead(said_s: float, began_s: float, ended_s: float) -> float:
+    """How far a clock that said so, in whole seconds, is ahead of ours at the least: it was read between the two."""
+    if said_s > ended_s:
+        return said_s - ended_s
+    return min(0.0, said_s + 1 - began_s)
 
 
 def _stalls(metrics: str) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from raftq_k8s.cli import checks_here
 from raftq_k8s.cli.checks_here import expiry, rights, throttling
-from raftq_k8s.cli.checks_of_cluster import Seen, judge
+from raftq_k8s.cli.checks_of_cluster import Seen, ahead, judge
 from raftq_k8s.cli.connecting import Reach
 from raftq_k8s.cli.doctor import _here
 from raftq_k8s.cli.finding import State
@@ -86,6 +86,15 @@ def test_what_is_not_well_is_found_with_what_to_do(asked, members, seen_there, c
     findings = judge(asked, members, seen_there)
     assert states(findings)[check] is state
     assert all(finding.advice for finding in findings if finding.state in (State.WRONG, State.NOTE))
+
+
+@pytest.mark.parametrize(
+    ("said_s", "began_s", "ended_s", "ahead_s"),
+    [(100, 100.9, 101.2, 0), (100, 99.0, 109.0, 0), (107, 100.0, 101.5, 5.5), (100, 104.5, 104.6, -3.5)],
+    ids=["whole seconds", "a slow answer", "ahead", "behind"],
+)
+def test_a_slow_answer_is_no_wrong_clock(said_s, began_s, ended_s, ahead_s):
+    assert ahead(said_s, began_s, ended_s) == ahead_s
 
 
 def test_who_is_away_is_named_with_what_may_fail_besides():
