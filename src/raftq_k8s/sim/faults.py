@@ -117,7 +117,7 @@ def swarm(seed: int, kinds: tuple[str, ...] = tuple(KINDS), lasts: Milliseconds 
     faults = sorted(_together(faults, Dice(seed, 3)), key=lambda fault: fault.at)
     return Plan(
         seed=seed,
-        settings=_settings(size + spares, dice, Dice(seed, 5)),
+        settings=_settings(size + spares, dice, Dice(seed, 5), Dice(seed, 9)),
         founders=size,
         snapshots=_snapshots(Dice(seed, 6)),
         born=dice.chance(0.7),
@@ -198,7 +198,7 @@ def _snapshots(dice: Dice) -> SnapshotBounds:
     )
 
 
-def _settings(size: int, dice: Dice, more: Dice) -> tuple[Settings, ...]:
+def _settings(size: int, dice: Dice, more: Dice, rest: Dice) -> tuple[Settings, ...]:
     inflight = dice.one_of((1, 4, 64))
     max_bytes = dice.one_of((1, 200, 1 << 18))
     profile = dice.one_of(PROFILES)
@@ -210,6 +210,7 @@ def _settings(size: int, dice: Dice, more: Dice) -> tuple[Settings, ...]:
     max_voters = more.one_of((3, 5, 5, 7))
     upgrading = more.chance(0.3)
     silent_for = more.one_of((700.0, 2500.0))
+    replace_dead_after = rest.one_of((None, None, 1000.0, 3000.0))
     return tuple(
         msgspec.structs.replace(
             dice.one_of(PROFILES) if mixed else profile,
@@ -221,6 +222,7 @@ def _settings(size: int, dice: Dice, more: Dice) -> tuple[Settings, ...]:
             max_inflight_bytes=max_inflight_bytes,
             max_voters=max_voters,
             silent_for=silent_for,
+            replace_dead_after=replace_dead_after,
             versions=Versions(1, more.one_of((1, 2, 2))) if upgrading else SPOKEN,
         )
         for _ in range(size)
