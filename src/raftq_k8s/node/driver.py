@@ -21,11 +21,11 @@ from raftq_k8s.node.notes import of_members, of_room, of_standing
 from raftq_k8s.node.peers import Peers
 from raftq_k8s.node.placing import Placing
 from raftq_k8s.node.read_queue import ReadQueue
-from raftq_k8s.node.readings import members_of
+from raftq_k8s.node.readings import members_of, status_of
 from raftq_k8s.node.room import Room
 from raftq_k8s.node.session_time import SessionTime
 from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds, Snapshots
-from raftq_k8s.node.status import MemberStatus, NodeStatus, role_of, time_left
+from raftq_k8s.node.status import MemberStatus, NodeStatus
 from raftq_k8s.node.submissions import Submission, Submissions, Token
 from raftq_k8s.node.timings import Timings
 from raftq_k8s.node.transport import Wire
@@ -470,37 +470,15 @@ class Driver:
                 return None
 
     def status(self, now: Instant) -> NodeStatus:
-        standing = self.standing
-        since = self._leadership.leaderless_since
         consensus = self._phase if isinstance(self._phase, Consensus) else None
-        leading = consensus if standing.role == "leader" else None
-        voters = consensus.voters if consensus else ()
-        return NodeStatus(
-            member=self.identity.member,
-            cluster=self.identity.cluster,
+        seen = status_of(self.identity, consensus, self._leadership, self._connected, now)
+        return msgspec.structs.replace(
+            seen,
             waiting_for=self._waiting_for,
-            role=role_of(standing),
-            term=standing.term,
-            leader=standing.leader,
-            established=standing.established,
-            leader_http=self._peers.http_address(standing.leader),
-            caught_up=self.caught_up,
-            leaderless_ms=0.0 if since is None else now - since,
-            quorum_left_ms=time_left(leading.quorum_until if leading else None, now),
-            lease_left_ms=time_left(leading.lease_until if leading else None, now),
-            commit_index=consensus.commit_index if consensus else NO_INDEX,
+            leader_http=self._peers.http_address(seen.leader),
             applied_index=self.applied_index,
-            last_index=consensus.last_index if consensus else NO_INDEX,
-            base_index=consensus.base_index if consensus else NO_INDEX,
             snapshot_index=self._snapshots.index,
-            voters=voters,
-            learners=consensus.learners if consensus else (),
-            connected=tuple(voter for voter in voters if self._connected(voter)),
-            elections=consensus.elections if consensus else {},
-            leader_changes=consensus.leader_changes if consensus else 0,
-            ignored_messages={**self._ignored, **(consensus.ignored if consensus else {})},
+            ignored_messages={**self._ignored, **seen.ignored_messages},
             proposals=dict(self._submissions.counts),
-            incarnation=self.identity.incarnation,
-            fenced=consensus.fenced.kind if consensus is not None and consensus.fenced is not None else None,
             volume_full=self._room.is_full,
         )
