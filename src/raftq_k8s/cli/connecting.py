@@ -50,12 +50,13 @@ class Reach(NamedTuple):
     token_file: Path | None
 
 
-def ask(reach: Reach, work: "Callable[[Client], Awaitable[int]]", timeout_s: float = PATIENCE_S) -> int:
-    """Run it with a client, and return the exit code."""
+def ask(reach: Reach, work: "Callable[[Client], Awaitable[int]]", timeout_s: float | None = None) -> int:
+    """Run it with a client, and return the exit code. `timeout_s`: of each of its calls, where `PATIENCE_S` is not
+    right."""
     from raftq_k8s.client import Client, ClientError
 
     try:
-        client = Client(reach.servers or [HERE], token=reach.token_file, timeout_s=timeout_s)
+        client = Client(reach.servers or [HERE], token=reach.token_file, timeout_s=timeout_s or PATIENCE_S)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="'--server'") from error
     try:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from raftq_k8s.cli.connecting import NO, PATIENCE_S, USAGE, Reach, ask, complain
+from raftq_k8s.cli.connecting import NO, USAGE, Reach, ask, complain
 from raftq_k8s.cli.spans import milliseconds
 from raftq_k8s.client import Client, Member
 from raftq_k8s.client.client import Snapshot
@@ -132,7 +132,7 @@ def save_snapshot(reach: Reach, file: Path, force: bool, as_json: bool) -> int:
         _tell(as_json, told, f"{file}: {size:,} bytes, everything up to revision {index:,}")
         return 0
 
-    return ask(reach, work, PATIENCE_S)
+    return ask(reach, work)
 
 
 async def _to_standard_output(client: Client) -> int:
