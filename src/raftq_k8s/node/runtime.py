@@ -92,8 +92,8 @@ class Runtime:
         self._readers: dict[Token, asyncio.Future[ReadOutcome]] = {}
         self._greeting: dict[Identity, list[asyncio.Future[Refusal | None]]] = {}
         self._transfers: dict[Token, asyncio.Future[HandedOver]] = {}
-        self._standing_waiters: list[asyncio.Future[None]] = []
-        self._applied_waiters: list[asyncio.Future[None]] = []
+        self._standing_waiters: set[asyncio.Future[None]] = set()
+        self._applied_waiters: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: Instant = math.inf
 
@@ -212,12 +212,15 @@ class Runtime:
             await self._wait_among(self._applied_waiters)
         return self._driver.applied_index
 
-    async def _wait_among(self, waiters: list["asyncio.Future[None]"]) -> None:
+    async def _wait_among(self, waiters: set["asyncio.Future[None]"]) -> None:
         if self._stopped:
             raise errors.NotStarted("this node was stopped")
         waiter: asyncio.Future[None] = self._loop.create_future()
-        waiters.append(waiter)
-        await waiter
+        waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            waiters.discard(waiter)  # who gives up leaves nothing behind: it may be days before the others are told
 
     def hand_over(self) -> None:
         self._happen(self._driver.hand_over)
@@ -441,7 +444,7 @@ def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
         future.set_exception(error)
 
 
-def _release(waiters: list["asyncio.Future[None]"]) -> None:
+def _release(waiters: set["asyncio.Future[None]"]) -> None:
     for waiter in waiters:
         _end(waiter, None)
     waiters.clear()

@@ -193,6 +193,23 @@ def test_whoever_waits_for_what_is_applied_is_told_and_told_of_the_end() -> None
     run(scenario())
 
 
+def test_whoever_gives_up_waiting_leaves_nothing_behind() -> None:
+    async def scenario() -> None:
+        cluster, leader, _ = await three()
+        runtime = leader._running()
+        for wait in leader.next_applied(leader.status().applied_index), leader.next_standing(leader.standing()):
+            waits = asyncio.ensure_future(wait)
+            await asyncio.sleep(0)
+            assert len(runtime._applied_waiters) + len(runtime._standing_waiters) == 1
+            waits.cancel()
+            await asyncio.wait([waits])
+            assert not runtime._applied_waiters
+            assert not runtime._standing_waiters
+        await cluster.stop()
+
+    run(scenario())
+
+
 def test_what_is_frozen_can_be_read_as_a_snapshot() -> None:
     async def scenario() -> None:
         cluster, leader, _ = await three()
