@@ -27,7 +27,7 @@ from raftq_k8s.api.streams import EVENT_STREAM, Audience, Listener
 from raftq_k8s.api.views import Node
 from raftq_k8s.node.errors import NotStarted
 from raftq_k8s.raft.output import Standing
-from raftq_k8s.raft.types import Index
+from raftq_k8s.raft.types import NO_INDEX, Index
 from raftq_k8s.state.journal import Compacted
 
 _CATCH_UP_EVENTS = 64
@@ -102,9 +102,10 @@ class Events:
 
     async def _announce_changes(self, reached: Index) -> None:
         """Until the journal begins anew, or this node is stopped."""
+        applied = NO_INDEX  # ahead of the document's own index, where the log's last entries are no commands
         with suppress(Compacted, NotStarted):
             while True:
-                await self._node.next_applied(reached)
+                applied = await self._node.next_applied(applied)
                 here = self._node.document.applied_index
                 news = News(self._missed(reached), here)
                 await self._changes.tell(news.told_to)

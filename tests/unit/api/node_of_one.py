@@ -34,6 +34,9 @@ class NodeOfOne:
         self.submitted: list[Command] = []
         self.reads: list[str] = []
         self.changes: list[Change] = []
+        self.entries_without_command = 0
+        """That stand behind the last command, as after an election."""
+        self.asked_for_news = 0
         self._waiting: list[asyncio.Future[None]] = []
         self.now = NodeStatus(
             member=ME,
@@ -123,9 +126,14 @@ class NodeOfOne:
         return self.standing()
 
     async def next_applied(self, index: Index) -> Index:
-        while self.document.applied_index <= index:
+        self.asked_for_news += 1
+        while self._applied_index <= index:
             await self._something()
-        return self.document.applied_index
+        return self._applied_index
+
+    @property
+    def _applied_index(self) -> Index:
+        return Index(self.document.applied_index + self.entries_without_command)
 
     async def _something(self) -> None:
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()

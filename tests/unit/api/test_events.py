@@ -206,6 +206,20 @@ async def test_who_leads_is_told_at_once_and_at_each_change(face: HttpFace, node
         assert json.loads((await ear.event())["data"])["id"] == OTHER != ME
 
 
+async def test_entries_without_a_command_do_not_keep_the_teller_busy(face: HttpFace, node: NodeOfOne) -> None:
+    node.apply(Put("a", b"1"))
+    node.entries_without_command = 1
+    async with listening(face, "/v1/events") as ear:
+        await ear.block()
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        assert node.asked_for_news <= 3
+        node.entries_without_command = 0
+        node.apply(Put("a", b"2"))
+        node.apply(Put("a", b"3"))
+        assert [(await ear.event())["id"], (await ear.event())["id"]] == ["2", "3"]
+
+
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/leader/events"])
 async def test_what_nobody_reads_is_not_opened(http: ClientSession, path: str) -> None:
     async with http.head(path) as response:
