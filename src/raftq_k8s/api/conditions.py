@@ -19,6 +19,7 @@ from raftq_k8s.state.commands import MANY, Condition
 MATCH, NONE_MATCH = "If-Match", "If-None-Match"
 
 _TAG = re.compile(r'[ \t,]*(?:(W/)?"([^"\x00-\x20\x7f]*)"[ \t]*(?:,|$)|$)')
+_HIGHEST = (1 << 63) - 1
 _REVISION = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -79,7 +80,7 @@ def _tags(request: BaseRequest, header: str) -> Iterator[tuple[bool, int]]:
             detail = f'{header} is * or entity tags in double quotes, such as "12"'
             raise Problem(400, "bad-condition", "Bad condition", detail)
         at = found.end()
-        if found[2] is not None and _REVISION.fullmatch(found[2]):
+        if found[2] is not None and _REVISION.fullmatch(found[2]) and int(found[2]) <= _HIGHEST:
             yield found[1] is not None, int(found[2])
 
 

@@ -82,7 +82,7 @@ async def test_a_document_that_was_never_changed_is_known_by_its_tag(node: NodeO
         assert (await problem(response, 412))["found"] == 2
 
 
-@pytest.mark.parametrize("tags", ['W/"1"', '"01"', '"x"', '"99999999999999999999"', '"0"', '""', '"-1"'])
+@pytest.mark.parametrize("tags", ['W/"1"', '"01"', '"x"', f'"{1 << 63}"', f'"{10**20}"', '"0"', '""', '"-1"'])
 async def test_a_tag_that_no_answer_carried_never_matches(http: ClientSession, node: NodeOfOne, tags: str) -> None:
     async with http.put("/v1/data/a", data=b"3", headers={"If-Match": tags}) as response:
         await problem(response, 412)
