@@ -31,8 +31,9 @@ class Writes:
 
     async def carry_out(self, request: BaseRequest, command: DocumentCommand) -> Applied | Transacted:
         """Raises `Problem`, and what `Node.submit` raises."""
-        idempotency_key = request.headers.get(IDEMPOTENCY_KEY)
-        carried = command if idempotency_key is None else _in_session(idempotency_key, command)
+        carried: DocumentCommand | InSession = command
+        if IDEMPOTENCY_KEY in request.headers:  # more than one make none
+            carried = _in_session(", ".join(request.headers.getall(IDEMPOTENCY_KEY)), command)
         result = await self._node.submit(carried, self._timeout_s)
         if isinstance(result, Applied | Transacted):
             return result

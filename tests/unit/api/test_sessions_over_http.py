@@ -3,6 +3,7 @@
 import pytest
 from aiohttp import ClientSession
 from answered import problem
+from multidict import CIMultiDict
 from node_of_one import NodeOfOne
 
 from raftq_k8s.node.errors import ReplyForgotten, SequenceReused, SessionExpired, TooManySessions
@@ -98,3 +99,10 @@ async def test_there_are_so_many_sessions_and_no_more(http: ClientSession, node:
     async with http.post("/v1/sessions") as response:
         await problem(response, 429)
         assert response.headers["Retry-After"] == "1"
+
+
+async def test_two_idempotency_keys_are_none(http: ClientSession, node: NodeOfOne) -> None:
+    keys = CIMultiDict([("Idempotency-Key", "5/1"), ("Idempotency-Key", "5/2")])
+    async with http.put("/v1/data/a", data=b"1", headers=keys) as response:
+        assert (response.status, (await response.json())["type"]) == (400, "urn:raftq:problem:bad-idempotency-key")
+    assert node.submitted == []
