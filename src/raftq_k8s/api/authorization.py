@@ -3,7 +3,8 @@
 With a token, whatever changes something asks for `Authorization: Bearer TOKEN`; where reads are guarded, they do too.
 Probes and metrics are open to everybody: the kubelet has no token. Without a token the document is open to all who
 reach this port, and what administers the cluster is for clients on this machine, which in Kubernetes means in this pod;
-a page that a browser shows there is no such client, wherever it came from.
+a page that a browser shows there is no such client, wherever it came from, nor is whoever came through a proxy that
+says so.
 
 The token's file is read again when it changes, so that a token is replaced without a restart: each of its lines is a
 token, the old one and the new one for as long as both are about. A file that is gone or empty by then changes nothing:
@@ -30,6 +31,9 @@ LOOKS_EVERY_S = 1.0
 """The file is looked at no more often."""
 
 _LARGEST_FILE_BYTES = 64 << 10
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+"""By these a proxy in this pod says that a client is somewhere else."""
+
 _CHALLENGE = b'WWW-Authenticate: Bearer realm="raftq"\r\n'
 
 
@@ -103,8 +107,10 @@ def _check_is_near(request: BaseRequest) -> None:
     if not _is_near(request):
         detail = "without a token (setting token_file) only clients in this pod may do this; nothing was done"
         raise Problem(403, "not-from-here", "Not from here", detail)
-    origin = request.headers.get("Origin")
-    if origin is not None and not _is_loopback(urlsplit(origin).hostname or ""):
+    if any(name in request.headers for name in _FORWARDED):
+        detail = "this was forwarded from elsewhere: set a token (token_file), or ask from this pod; nothing was done"
+        raise Problem(403, "not-from-here", "Not from here", detail)
+    if not all(map(_is_origin_near, request.headers.getall("Origin", ()))):
         detail = "a page of another origin may not do this; nothing was done"
         raise Problem(403, "not-from-here", "Not from here", detail)
 
@@ -113,6 +119,14 @@ def _is_near(request: BaseRequest) -> bool:
     transport = request.transport
     peer = None if transport is None else transport.get_extra_info("peername")
     return isinstance(peer, tuple) and _is_loopback(peer[0])
+
+
+def _is_origin_near(origin: str) -> bool:
+    try:
+        host = urlsplit(origin).hostname
+    except ValueError:
+        return False
+    return _is_loopback(host or "")
 
 
 def _is_loopback(host: str) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
+from multidict import CIMultiDict
 from node_of_one import AgentOfOne, NodeOfOne
 
 from raftq_k8s.api.authorization import LOOKS_EVERY_S, Guard, TokenFile, TokenUnusable
@@ -19,7 +20,9 @@ class Asked:
     """As much of a request as the guard looks at."""
 
     def __init__(self, peer: str = "10.0.0.9", token: str | None = None, **headers: str) -> None:
-        self.headers = headers | ({} if token is None else {"Authorization": token})
+        self.headers = CIMultiDict({name.replace("_", "-"): text for name, text in headers.items()})
+        if token is not None:
+            self.headers["Authorization"] = token
         self.transport = self
         self._peer = peer
 
@@ -114,10 +117,30 @@ def test_without_a_token_a_cluster_is_administered_from_its_own_pods_alone(peer:
 
 @pytest.mark.parametrize(
     ("origin", "expected"),
-    [("http://localhost:7480", 200), ("http://[::1]:7480", 200), ("https://example.org", 403), ("null", 403)],
+    [
+        ("http://localhost:7480", 200),
+        ("http://[::1]:7480", 200),
+        ("https://example.org", 403),
+        ("http://localhost@example.org", 403),
+        ("http://[::1", 403),
+        ("null", 403),
+        ("", 403),
+    ],
 )
 def test_a_page_that_a_browser_shows_administers_nothing(origin: str, expected: int) -> None:
     assert status(Guard(), Access.ADMINISTER, Asked("127.0.0.1", Origin=origin)) == expected
+
+
+def test_of_several_origins_the_farthest_counts() -> None:
+    asked = Asked("127.0.0.1", Origin="http://localhost")
+    asked.headers.add("Origin", "https://example.org")
+    assert status(Guard(), Access.ADMINISTER, asked) == 403
+
+
+@pytest.mark.parametrize("header", ["Forwarded", "X_Forwarded_For", "X_Real_IP", "Via"])
+def test_whoever_comes_through_a_proxy_in_this_pod_is_not_from_here(header: str) -> None:
+    assert status(Guard(), Access.ADMINISTER, Asked("127.0.0.1", **{header: "127.0.0.1"})) == 403
+    assert status(Guard(), Access.WRITE, Asked("127.0.0.1", **{header: "10.0.0.9"})) == 200
 
 
 def test_a_token_is_replaced_without_a_restart(path: Path, clock: Clock, guard: Guard) -> None:
