@@ -108,7 +108,8 @@ async def test_each_kind_of_load_comes_out_as_a_row_and_as_json(capsys):
     row = json.loads(capsys.readouterr().out)["puts"][0]
     assert code == 0
     assert (row["server"], row["clients"]) == ("raftq", 2)
-    command.show(command.Found(puts=[Row("raftq", 16, 1234, 1.5, 2.5, 0, "wrk")]))
+    command.show(command.Found(puts=[Row("raftq", 16, 1234, 1.5, 2.5, 0, "wrk")]), Server("there", 8080))
     shown = capsys.readouterr().out
+    assert "asked at there:8080" in shown
     assert "1234" in shown
     assert "p99 ms" in shown

@@ -69,15 +69,16 @@ def run(asked: Asked, as_json: bool) -> int:
     if as_json:
         print(msgspec.json.encode(found).decode())
     else:
-        show(found)
+        show(found, asked.server)
     return 0
 
 
-def show(found: Found) -> None:
+def show(found: Found, server: Server | None) -> None:
+    where = "three processes on this machine" if server is None else f"asked at {server.host}:{server.port}"
     if found.puts:
-        _table("durable puts of 256 bytes, three processes on this machine", found.puts)
+        _table(f"durable puts of 256 bytes, {where}", found.puts)
     if found.gets:
-        _table("linearizable gets of 256 bytes, three processes on this machine", found.gets)
+        _table(f"linearizable gets of 256 bytes, {where}", found.gets)
     if one := found.failover:
         console = _console()
         console.print("kill -9 of the leader → first put accepted elsewhere", style="bold")

@@ -6,6 +6,7 @@ Otherwise a loop of our own does, which takes more: figures are lower then, for 
 
 import asyncio
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -91,7 +92,8 @@ async def _by_a_loop(server: Server, requests: Iterator[Request], clients: int, 
             await loop.create_connection(lambda caller=caller: caller, server.host, server.port)  # type: ignore[misc]
         await asyncio.gather(*(caller.ended for caller in callers))
     except OSError as error:
-        raise LoadFailed(f"{server.host}:{server.port}: {error}") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise LoadFailed(f"nobody to ask at {server.host}:{server.port}: {reason}") from error
     passed = time.perf_counter() - began
     took = sorted(each for caller in callers for each in caller.took_s)
     return Load(
