@@ -14,13 +14,16 @@ from raftq_k8s.raft.recovery import TERMS_PASSED
 from raftq_k8s.storage import inspection
 from raftq_k8s.storage.archive import FOLDER
 
-pytestmark = pytest.mark.timeout(180)
+CALM = ("--heartbeat-ms", "100", "--minimum-election-ms", "800", "--maximum-election-ms", "1200")
+"""Nobody is replaced because the machine that runs the tests is busy."""
+
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest_asyncio.fixture
 async def cluster(tmp_path, request):
     failures = request.session.testsfailed
-    async with LocalCluster(tmp_path, arguments=("--profile", "fast")) as running:
+    async with LocalCluster(tmp_path, arguments=CALM) as running:
         await running.all_ready()
         yield running
         if request.session.testsfailed > failures:

@@ -14,7 +14,10 @@ from raftq_k8s.cli.local_cluster import LocalAgent, LocalCluster
 MOUNTED = 'mount -t tmpfs -o size=16m tmpfs "$1" && shift && exec "$@"'
 VALUE = json.dumps("x" * 30_000).encode()
 
-pytestmark = pytest.mark.timeout(180)
+CALM = ("--heartbeat-ms", "100", "--minimum-election-ms", "800", "--maximum-election-ms", "1200")
+"""Nobody is replaced because the machine that runs the tests is busy."""
+
+pytestmark = pytest.mark.timeout(240)
 
 
 def can_mount() -> bool:
@@ -26,7 +29,7 @@ async def cluster(tmp_path, request):
     if not can_mount():
         pytest.skip("this machine lets nobody mount a small file system")
     failures = request.session.testsfailed
-    small = LocalCluster(tmp_path, arguments=("--profile", "fast", "--reserve-bytes", str(4 << 20)))
+    small = LocalCluster(tmp_path, arguments=(*CALM, "--reserve-bytes", str(4 << 20)))
     for agent in small.agents:
         agent.within = ["unshare", "-Urm", "sh", "-c", MOUNTED, "sh", str(agent.data)]
     async with small as running:

@@ -76,8 +76,8 @@ class Recovery:
         self._check_silence(status)
 
         def join() -> None:
+            join_only(self._data, new)  # first: a blank volume joins whichever cluster it meets
             kept = archive.move(self._data, f"{status.cluster or 'unborn'}-left")
-            join_only(self._data, new)
             log.warning("joining cluster %s with an empty volume; the former one is in %s", new, kept)
 
         self._begin_anew(join)

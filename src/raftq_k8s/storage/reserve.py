@@ -18,6 +18,10 @@ RESERVE_BYTES = 1 << 20
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+_CANNOT_ALLOCATE = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+"""What a file system says that can only be written to."""
+_ZEROS = bytes(1 << 16)
+
 
 def finds_no_room(error: BaseException) -> bool:
     """Whether that is what went wrong: nothing was written, and nothing is damaged."""
@@ -62,11 +66,22 @@ class Reserve:
     def _allocate(self) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if self._size_bytes > 0:
-                os.posix_fallocate(descriptor, 0, self._size_bytes)
+            self._take_blocks(descriptor)
             os.ftruncate(descriptor, self._size_bytes)
         finally:
             os.close(descriptor)
+
+    def _take_blocks(self, descriptor: int) -> None:
+        if self._size_bytes == 0:
+            return
+        try:
+            os.posix_fallocate(descriptor, 0, self._size_bytes)
+        except OSError as error:
+            if error.errno not in _CANNOT_ALLOCATE:
+                raise
+            for offset in range(0, self._size_bytes, len(_ZEROS)):
+                os.pwrite(descriptor, _ZEROS[: self._size_bytes - offset], offset)
+            os.fsync(descriptor)
 
     @property
     def _held_bytes(self) -> int:

@@ -1,5 +1,6 @@
 """A volume that is full lives on its reserve; when that is gone, or the disk is broken, nothing more is taken."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -137,6 +138,16 @@ def test_53_on_a_slow_disk_nothing_is_called_written_before_it_is(tmp_path: Path
         disk.go_on()
         for future in futures:
             future.result(timeout=10)
+
+
+def test_where_blocks_cannot_be_taken_at_once_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    with opened(tmp_path):
+        found = (tmp_path / reserve.FILE).stat()
+        assert (found.st_size, found.st_blocks * 512 >= RESERVE) == (RESERVE, True)
 
 
 ON_A_REAL_ONE = textwrap.dedent("""
