@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
-from raftq_k8s.api.views import OperationRefused
-
 Work: TypeAlias = Callable[[], None]
 """What is done to the volume. It blocks. Where it raises, it has changed nothing."""
 
@@ -22,12 +20,13 @@ class Anew:
         self._asked = asyncio.Event()
         self._work: Work = nothing
 
-    def begin(self, work: Work) -> None:
-        """Raises `OperationRefused` where it has begun already."""
+    def begin(self, work: Work) -> bool:
+        """False where it has begun already, with other work."""
         if self._asked.is_set():
-            raise OperationRefused("this process is about to begin anew; ask again in a moment")
+            return False
         self._work = work
         self._asked.set()
+        return True
 
     async def asked(self) -> None:
         """Waits for it."""

@@ -28,7 +28,7 @@ class Node(Protocol):
 
 
 async def watch(
-    node: Node, data: Path, is_led: IsLed, begin_anew: Callable[[], None], look_every_s: float = _LOOK_EVERY_S
+    node: Node, data: Path, is_led: IsLed, begin_anew: Callable[[], object], look_every_s: float = _LOOK_EVERY_S
 ) -> None:
     """Goes on for as long as the process lives."""
     fenced = await _fenced(node, look_every_s)

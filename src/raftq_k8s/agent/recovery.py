@@ -37,9 +37,9 @@ class Recovery:
         data: Path,
         member: MemberId,
         maximum_election: Milliseconds,
-        begin_anew: Callable[[Work], None],
+        begin_anew: Callable[[Work], bool],
     ) -> None:
-        """`begin_anew` ends the agent, does the work, and begins the process anew."""
+        """`begin_anew` ends the agent, does the work, and begins the process anew; unless it is about to already."""
         self._node = node
         self._data = data
         self._member = member
@@ -65,7 +65,7 @@ class Recovery:
                 *(begun.cluster, begun.term, kept),
             )
 
-        self._begin_anew(go_on_alone)
+        self._begin(go_on_alone)
         return new
 
     def join(self, new: ClusterId) -> None:
@@ -80,7 +80,11 @@ class Recovery:
             kept = archive.move(self._data, f"{status.cluster or 'unborn'}-left")
             log.warning("joining cluster %s with an empty volume; the former one is in %s", new, kept)
 
-        self._begin_anew(join)
+        self._begin(join)
+
+    def _begin(self, work: Work) -> None:
+        if not self._begin_anew(work):
+            raise OperationRefused("this process is about to begin anew already; ask again in a moment")
 
     def _check_silence(self, status: NodeStatus) -> None:
         silent_ms = 0.0 if status.leader is not None else status.leaderless_ms

@@ -14,6 +14,7 @@ from raftq_k8s.raft.types import NO_INDEX, ClusterId, MemberId, Term
 HERE, NEW = ClusterId("7f3c"), ClusterId("91ab")
 ME = MemberId("raftq-0")
 ELECTION = 500.0
+AT_MOST = 3
 
 LOST = NodeStatus(
     member=ME,
@@ -50,7 +51,11 @@ class Node:
 
 
 def recovery_of(status: NodeStatus, begun: list[Work]) -> Recovery:
-    return Recovery(Node(status), Path("nowhere"), ME, ELECTION, begun.append)
+    def begin(work: Work) -> bool:
+        begun.append(work)
+        return len(begun) <= AT_MOST
+
+    return Recovery(Node(status), Path("nowhere"), ME, ELECTION, begin)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +99,12 @@ def test_a_node_of_no_cluster_can_be_told_which_one_to_join_at_once() -> None:
     begun: list[Work] = []
     recovery_of(replace(LOST, cluster=None, leaderless_ms=0.0), begun).join(NEW)
     assert len(begun) == 1
+
+
+def test_a_process_that_is_about_to_begin_anew_is_not_asked_for_something_else() -> None:
+    begun: list[Work] = []
+    recovery = recovery_of(LOST, begun)
+    for _ in range(AT_MOST):
+        recovery.recover(HERE)
+    with pytest.raises(OperationRefused, match="about to begin anew"):
+        recovery.join(NEW)
