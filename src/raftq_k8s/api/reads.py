@@ -23,8 +23,8 @@ class Reads:
     async def begin(self, request: BaseRequest) -> None:
         """When this returns the document may be read, before anything else is awaited. Raises `Problem`, `NoLeader` or
         `Overloaded`."""
-        query = request.rel_url.query_string
-        match request.rel_url.query.get("consistency", "linearizable") if query else "linearizable":
+        asks = bool(request.rel_url.raw_query_string)
+        match request.rel_url.query.get("consistency", "linearizable") if asks else "linearizable":
             case "linearizable":
                 await self._node.read(self._timeout_s)
             case "lease":

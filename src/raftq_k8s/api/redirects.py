@@ -14,6 +14,8 @@ from raftq_k8s.api.views import Node
 
 def asked_elsewhere(node: Node, request: BaseRequest) -> Answer | None:
     """Where `?redirect=1` asks for it, and another node leads, the way there. Raises `Problem`."""
+    if not request.rel_url.raw_query_string:
+        return None
     wish = request.rel_url.query.get("redirect", "0")
     if wish not in ("0", "1"):
         raise Problem(400, "bad-redirect", "Bad redirect", "redirect is 1 or 0")

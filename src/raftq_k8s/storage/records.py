@@ -36,8 +36,9 @@ from raftq_k8s.storage.schema import Damaged, Statement
 from raftq_k8s.storage.volume import TAIL_BYTES, VolumeUnusable
 from raftq_k8s.storage.watermark import Mark, Watermark
 
-FOLD_AT_BYTES = 4 << 20
-"""About so large the write-ahead log gets before it is folded into the main file: some milliseconds of work."""
+FOLD_AT_BYTES = 1 << 20
+"""About so large the write-ahead log gets before it is folded into the main file: a millisecond or two, for all members come
+to it at about the same time."""
 
 _PAGE_BYTES = 4096
 _REMEDY = "move the volume's files away and let this member return with an empty volume"
