@@ -7,13 +7,18 @@ read knows is said by `reads.py`; `X-Raftq-Applied-Index` says how far the answe
 write, it shows it.
 """
 
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+
 from aiohttp.web import BaseRequest
 
 from raftq_k8s.api import conditions
-from raftq_k8s.api.answers import JSON, LARGE_BYTES, Answer
+from raftq_k8s.api.answers import JSON, LARGE_BYTES, Answer, Response
 from raftq_k8s.api.bodies import Bodies
 from raftq_k8s.api.keys import key_of
-from raftq_k8s.api.listings import listing
+from raftq_k8s.api.listings import listing, whole
+from raftq_k8s.api.pieces import Pieces
 from raftq_k8s.api.problems import RETRY_AFTER, Problem, document_is_no_object, not_json
 from raftq_k8s.api.reads import Reads
 from raftq_k8s.api.redirects import asked_elsewhere
@@ -39,35 +44,41 @@ class Data:
 
     # ------------------------------------------------------------------------------------------------------ the whole
 
-    async def get_whole(self, request: BaseRequest) -> Answer:
+    async def get_whole(self, request: BaseRequest) -> Response:
         """All of it; or with `?prefix=` the keys that begin so, each with its revision."""
         if (elsewhere := asked_elsewhere(self._node, request)) is not None:
             return elsewhere
         await self._reads.begin(request)
-        if self._node.document.size_bytes <= LARGE_BYTES:
-            return self._whole(request)
+        document = self._node.document
+        if conditions.is_known(request, document.revision):
+            return self._unchanged(document.revision)
+        text, reach, size_bytes = self._text(request), self._reach(document.revision), document.size_bytes
+        if size_bytes <= LARGE_BYTES:
+            return Answer(200, b"".join(text()), JSON, reach)
         if self._large_reads >= LARGE_READS:
             detail = f"{LARGE_READS} others are reading the whole document right now"
             raise Problem(503, "too-many-readers", "Too many readers", detail, headers=RETRY_AFTER)
         self._large_reads += 1
         try:
-            answer = self._whole(request)
-            await answer.prepare(request)
-            await answer.write_eof()
+            if "prefix" in request.rel_url.query:
+                size_bytes = await _counted(text())
+            sent = Pieces(JSON, reach, text(), size_bytes)
+            await sent.prepare(request)
+            await sent.write_eof()
         finally:
             self._large_reads -= 1
-        return answer
+        return sent
 
-    def _whole(self, request: BaseRequest) -> Answer:
-        document = self._node.document
-        prefix = request.rel_url.query.get("prefix")
-        if conditions.is_known(request, document.revision):
-            return self._unchanged(document.revision)
-        try:
-            text = document.whole()[0] if prefix is None else listing(document, prefix)
-        except DocumentIsNotAnObject:
-            raise document_is_no_object() from None
-        return self._shown(text, document.revision)
+    def _text(self, request: BaseRequest) -> Callable[[], Iterator[bytes]]:
+        """In pieces, anew each time it is called; always as the document is now. Raises `Problem`."""
+        picture, prefix = self._node.document.picture(), request.rel_url.query.get("prefix")
+        if picture.segments is not None:
+            if prefix is None:
+                return partial(whole, picture.segments)
+            return partial(listing, picture.segments, prefix, picture.changed)
+        if prefix is not None:
+            raise document_is_no_object()
+        return partial(iter, (picture.text,))
 
     async def put_whole(self, request: BaseRequest) -> Answer:
         if (elsewhere := asked_elsewhere(self._node, request)) is not None:
@@ -145,6 +156,14 @@ class Data:
 
     def _reach(self, revision: int) -> bytes:
         return b'ETag: "%d"\r\nX-Raftq-Applied-Index: %d\r\n' % (revision, self._node.document.applied_index)
+
+
+async def _counted(pieces: Iterator[bytes]) -> int:
+    size_bytes = 0
+    for piece in pieces:
+        size_bytes += len(piece)
+        await asyncio.sleep(0)
+    return size_bytes
 
 
 def _no_such_key(headers: bytes, members: dict[str, object]) -> Problem:

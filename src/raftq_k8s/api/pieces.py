@@ -10,20 +10,26 @@ from raftq_k8s.api.answers import drained, head_of_stream, patience_s
 
 
 class Pieces:
-    """Chunked, so that its end can be told from a broken connection; a client of HTTP/1.0 cannot tell."""
+    """Of a known length; or chunked, so that its end can be told from a broken connection (a client of HTTP/1.0 cannot
+    tell), and then the last on its connection."""
 
-    __slots__ = ("_content_type", "_headers", "_pieces", "_request", "keep_alive")
+    __slots__ = ("_content_type", "_headers", "_pieces", "_request", "_size_bytes", "keep_alive")
 
-    def __init__(self, content_type: bytes, headers: bytes, pieces: Iterable[bytes]) -> None:
-        """`headers` are whole lines, each with its end."""
+    def __init__(
+        self, content_type: bytes, headers: bytes, pieces: Iterable[bytes], size_bytes: int | None = None
+    ) -> None:
+        """`headers` are whole lines, each with its end. A piece may be empty: then the loop turns, and that is all.
+        `size_bytes`: of all pieces, where that is known."""
         self._content_type = content_type
         self._headers = headers
         self._pieces: Iterable[bytes] | None = pieces
+        self._size_bytes = size_bytes
         self._request: BaseRequest | None = None
-        self.keep_alive = False
+        self.keep_alive = size_bytes is not None
 
     async def prepare(self, request: BaseRequest) -> None:
         self._request = request
+        self.keep_alive = self.keep_alive and request.keep_alive
 
     async def write_eof(self) -> None:
         """Write it, once: a handler may have done so, and aiohttp asks again."""
@@ -35,13 +41,15 @@ class Pieces:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
-        chunked = request.version >= HttpVersion11
-        framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-        transport.write(head_of_stream(self._content_type, self._headers + framing + b"Connection: close\r\n"))
+        chunked = self._size_bytes is None and request.version >= HttpVersion11
+        transport.write(head_of_stream(self._content_type, self._headers + self._framing(chunked)))
+        if request.method == "HEAD":
+            return
         loop = asyncio.get_running_loop()
         began, size_bytes = loop.time(), 0
         for piece in pieces:
-            transport.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            if piece:
+                transport.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
             size_bytes += len(piece)
             await drained(request, transport, began + patience_s(size_bytes) - loop.time())
             await asyncio.sleep(0)
@@ -49,3 +57,10 @@ class Pieces:
                 raise ConnectionResetError("the client has gone")
         if chunked:
             transport.write(b"0\r\n\r\n")
+
+    def _framing(self, chunked: bool) -> bytes:
+        if self._size_bytes is not None:
+            length = b"Content-Length: %d\r\n" % self._size_bytes
+        else:
+            length = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+        return length if self.keep_alive else length + b"Connection: close\r\n"

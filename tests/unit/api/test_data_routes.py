@@ -13,9 +13,11 @@ from node_of_one import OTHER, NodeOfOne
 from yarl import URL
 
 from raftq_k8s.api.data import LARGE_READS
+from raftq_k8s.api.listings import PIECE_BYTES, listing, whole
 from raftq_k8s.api.server import HttpFace
 from raftq_k8s.node.errors import NoLeader, NotLeader, OutcomeUnknown, Overloaded, TooLarge, VolumeFull
 from raftq_k8s.state.commands import Delete, Put, Replace
+from raftq_k8s.state.keys import SEGMENT, Keys
 
 LIMIT = 1 << 16
 
@@ -387,6 +389,45 @@ async def test_a_large_document_arrives_whole(http: ClientSession, node: NodeOfO
         assert len(await response.read()) == node.document.size_bytes
     async with http.head("/v1/data") as response:
         assert int(response.headers["Content-Length"]) == node.document.size_bytes
+
+
+@pytest.mark.parametrize("query", ["", "?prefix=1/", "?prefix=none"])
+async def test_a_large_document_is_put_together_while_others_change_it(
+    http: ClientSession, node: NodeOfOne, query: str
+) -> None:
+    for number in range(3000):
+        await node.submit(Put(f"{number % 3}/{number}", b'"' + b"x" * 30 + b'"'), 1.0)
+    turns = 0
+
+    async def change() -> None:
+        nonlocal turns
+        while True:
+            node.apply(Put(f"1/{turns * 3 % 3000 + 1}", b"%d" % turns))
+            turns += 1
+            await asyncio.sleep(0)
+
+    changing = asyncio.create_task(change())
+    async with http.get(f"/v1/data{query}") as response:
+        revision = int(response.headers["ETag"].strip('"'))
+        shown = await response.json()
+        assert int(response.headers["Content-Length"]) == len(await response.read())
+        assert "Connection" not in response.headers
+    changing.cancel()
+    assert turns >= 3000 // SEGMENT
+    if query:
+        assert shown["revision"] == revision
+        keys = shown["keys"]
+        assert max((at["revision"] for at in keys.values()), default=revision) == revision
+        assert len(keys) == (1000 if "1/" in query else 0)
+    else:
+        assert len(shown) == 3000
+
+
+def test_no_piece_takes_long_to_make() -> None:
+    keys = Keys((f"{number}", (b"1" * 40_000, number)) for number in range(600))
+    for pieces in listing(keys.freeze(), "5", 600), whole(keys.freeze()):
+        assert max(map(len, pieces)) < PIECE_BYTES + 50_000
+    assert b"" in list(listing(Keys((f"{number}", (b"1", number)) for number in range(2000)).freeze(), "x", 1))
 
 
 async def test_so_many_readers_of_a_large_document_and_no_more(
