@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from raftq_k8s.node.errors import NotStarted
 from raftq_k8s.node.raftq import Raftq
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.types import ClusterId, MemberId, Term
@@ -36,6 +37,14 @@ class LabelledNode:
         return msgspec.structs.replace(standing, established=False)
 
     async def next_standing(self, seen: Standing) -> Standing:
+        try:
+            return await self._next_standing(seen)
+        except NotStarted:  # it takes no part any more, and its process stays: somebody has to take the label off
+            if (now := self.standing()) == seen:
+                await asyncio.Event().wait()
+            return now
+
+    async def _next_standing(self, seen: Standing) -> Standing:
         if self._application is None:
             return await self._raftq.next_standing(seen)
         while True:

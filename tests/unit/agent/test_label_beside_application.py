@@ -2,7 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from raftq_k8s.agent.label import LabelledNode
+from raftq_k8s.node.errors import NotStarted
 from raftq_k8s.raft.output import Standing
 
 LEADER = Standing("leader", 3, "raftq-0", established=True)
@@ -71,3 +74,15 @@ async def test_it_is_told_when_the_application_changes_and_when_raft_does():
     await asyncio.sleep(0)
     raft.become(following := Standing("follower", 4, "raftq-1", established=False))
     assert await waiting == following
+
+
+@pytest.mark.parametrize("application", [None, Application(None)])
+async def test_a_node_that_takes_no_part_any_more_changes_no_more_and_nobody_fails_for_it(application):
+    class Stopped(Raft):
+        async def next_standing(self, seen):
+            raise NotStarted("this node was stopped")
+
+    node = LabelledNode(Stopped(Standing("follower", 3, None, established=False)), application)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await node.next_standing(node.standing())

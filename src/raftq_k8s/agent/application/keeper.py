@@ -114,6 +114,8 @@ class Keeper:
 
         self._at_work = False
         self._ending = False
+        self._transfers = 0
+        """Which have it set aside."""
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
         """The application does not run here."""
@@ -204,16 +206,25 @@ class Keeper:
                 await self._tell_to_stop(self._notice("follower", NO_TERM))
 
     async def run(self) -> None:
-        """Until it is cancelled. What hooks are doing then is broken off."""
+        """Until it is cancelled. What hooks are doing then is broken off. Where it fails, whatever was started is told
+        to stop: nobody knows whether the next try fares better."""
         self._at_work = True
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._heed_raft())
                 tasks.create_task(self._keep())
+        except Exception:
+            await self._let_go()
+            await self.abandon()
+            raise
         finally:
-            self._at_work = False
-            await self._break_off()
-            self._lease.doubted()
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        self._at_work = False
+        await self._break_off()
+        self._lease.doubted()
+        self._note_promotion()
 
     async def end(self) -> None:
         """Stop the application, and have the log say so; start it no more. Gives up when that takes too long."""
@@ -221,14 +232,15 @@ class Keeper:
         await self._withdraw()
 
     async def abandon(self) -> None:
-        """This process ends without further ado, and `run` was cancelled: tell the application to stop if it was not
-        told yet."""
-        if self._stopping:
+        """Nobody tells hooks anything any more, for `run` was cancelled or has failed: tell the application to stop if
+        it was not told yet. The node may be what has failed, and is asked for nothing."""
+        if self._told_to_stop:
             return
         self._stopping = True
+        term = self._lease.lease.term if self._lease.lease is not None else NO_TERM
         with contextlib.suppress(HookFailed, TimeoutError):
             async with asyncio.timeout(_ABANDONING_S):
-                await self._tell_to_stop(self._notice("follower", self._node.status().term))
+                await self._tell_to_stop(Notice("follower", term, self._member, None, None))
 
     async def _withdraw(self) -> None:
         self._idle.clear()
@@ -252,11 +264,13 @@ class Keeper:
     @contextlib.asynccontextmanager
     async def set_aside(self) -> AsyncIterator[None]:
         """Within it the application is stopped, so that leadership can be given to somebody else."""
-        await self._withdraw()
+        self._transfers += 1
         try:
+            await self._withdraw()
             yield
         finally:
-            if not self._ending:
+            self._transfers -= 1
+            if not self._ending and not self._transfers:
                 self._lease.resume()
                 self._wake()
 
@@ -270,9 +284,10 @@ class Keeper:
 
     async def _heed_raft(self) -> None:
         standing = self._node.standing()
-        while True:
-            standing = await self._node.next_standing(standing)
-            self._wake()
+        with contextlib.suppress(NotStarted):  # the node takes no part any more: what runs is stopped all the same
+            while True:
+                standing = await self._node.next_standing(standing)
+                self._wake()
 
     async def _keep(self) -> None:
         while True:
@@ -338,7 +353,7 @@ class Keeper:
         except OutcomeUnknown:
             await asyncio.sleep(_PAUSE_S)
             return False
-        except (NoLeader, NotLeader, Overloaded):
+        except (NoLeader, NotLeader, NotStarted, Overloaded):
             await asyncio.sleep(_PAUSE_S)
         return True
 

@@ -10,7 +10,7 @@ from raftq_k8s.agent.application.keeper import Keeper, Patience
 from raftq_k8s.agent.application.lease import ApplicationLease, Times
 from raftq_k8s.agent.application.reports import Reports
 from raftq_k8s.api.views import ApplicationReport, OperationRefused
-from raftq_k8s.node.errors import NoLeader, OutcomeUnknown, TransferFailed
+from raftq_k8s.node.errors import NoLeader, NotStarted, OutcomeUnknown, TransferFailed
 from raftq_k8s.node.status import NOBODY
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.types import Index
@@ -30,6 +30,7 @@ class FakeNode:
         self.transfers = []
         self.takes_over = True
         self.paused = None
+        self.has_failed = False
 
     @property
     def application(self):
@@ -52,11 +53,15 @@ class FakeNode:
 
     async def next_standing(self, seen):
         while self._standing == seen:
+            if self.has_failed:
+                raise NotStarted("this node was stopped")
             self._changed.clear()
             await self._changed.wait()
         return self._standing
 
     async def submit(self, command, timeout_s):
+        if self.has_failed:
+            raise NotStarted("this node was stopped")
         self.submitted.append(command)
         if self.refusals:
             raise self.refusals.pop(0)
@@ -77,6 +82,11 @@ class FakeNode:
 
     def follow(self, leader, term):
         self._become(Standing("follower", term, leader, established=False))
+
+    def fail(self):
+        """As a node whose volume is full: it takes no part, and its process stays."""
+        self.has_failed = True
+        self.follow(None, self._standing.term)
 
     def _become(self, standing):
         self._standing = standing
@@ -340,3 +350,74 @@ async def test_a_keeper_that_begins_anew_stops_what_it_had_started():
         await asyncio.gather(scene._task, return_exceptions=True)
         scene._task = asyncio.create_task(scene.keeper.run())
         await scene.until(lambda: ("stop", 3) in scene.log)
+
+
+async def test_where_the_node_takes_no_part_any_more_the_application_is_stopped_and_the_keeper_lives_on():
+    async with Scene() as scene:
+        scene.node.lead(3)
+        await scene.promoted(3)
+        scene.hook.failing.add("ended")
+        scene.node.fail()
+        await scene.until(lambda: scene.told("stop")[1:])
+        scene.hook.failing.clear()
+        await scene.until(lambda: scene.keeper.state().state == "stopped")
+        await asyncio.sleep(0.15)
+        assert not scene._task.done()
+        assert scene.keeper.promoted_in() is None
+
+
+async def test_a_keeper_that_fails_leaves_nothing_promoted_and_tells_the_application_to_stop():
+    async with Scene() as scene:
+        scene.node.lead(3)
+        await scene.promoted(3)
+        scene.node.status = None  # whatever it is that nobody foresaw
+        with pytest.raises(ExceptionGroup):
+            await scene._task
+        assert scene.keeper.promoted_in() is None
+        assert scene.told("stop")[-1] == ("stop", 3)
+
+
+async def test_an_end_that_cuts_a_stop_short_tells_the_application_once_more():
+    scene = Scene()
+    async with scene:
+        scene.node.lead(3)
+        await scene.promoted(3)
+        scene.hook.slow.add("stop")
+        scene.node.follow("raftq-1", 4)
+        await scene.until(lambda: ("stop", 4) in scene.log)
+    scene.hook.slow.clear()
+    await scene.keeper.abandon()
+    assert [term for _, term in scene.told("stop")] == [0, 4, 3]
+
+
+async def test_a_transfer_whose_caller_gives_up_gives_the_application_back():
+    async with Scene(stop_timeout=600.0) as scene:
+        scene.node.lead(3)
+        await scene.promoted(3)
+        scene.hook.slow.add("ended")
+
+        async def transfer():
+            async with scene.keeper.set_aside():
+                raise AssertionError("it has not stopped yet")
+
+        caller = asyncio.create_task(transfer())
+        await scene.until(lambda: scene.told("ended")[1:])
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        scene.hook.slow.clear()
+        scene.node.follow("raftq-1", 4)
+        await scene.until(lambda: scene.keeper.state().state == "stopping")
+        scene.node.lead(5)
+        await scene.until(lambda: scene.keeper.promoted_in() == 5, 12.0)
+
+
+async def test_of_two_transfers_at_once_the_first_that_ends_does_not_start_it_again():
+    async with Scene() as scene:
+        scene.node.lead(3)
+        await scene.promoted(3)
+        async with scene.keeper.set_aside():
+            async with scene.keeper.set_aside():
+                pass
+            await asyncio.sleep(0.05)
+            assert len(scene.told("start")) == 1
+        await scene.promoted(3)
