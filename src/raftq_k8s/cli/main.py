@@ -18,6 +18,7 @@ def main() -> None:
         sys.exit(agent(sys.argv[2:]))
 
     if sys.argv[1:2] == ["run"]:
+        signal.signal(signal.SIGTERM, _end)
         from raftq_k8s.cli.run import main as run_command
 
         sys.exit(run_command(sys.argv[2:]))

@@ -6,20 +6,21 @@ said by the process that it starts first: an agent of its own, a member of the c
 """
 
 import argparse
-import fcntl
+import errno
 import json
 import os
-import re
 import shutil
+import socket
 import sys
-import tempfile
+import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from raftq_k8s.agent.application import watchdog
 
 _NOT_FOUND = 127
+_LONGEST_NAME = 107
+_LOOK_AGAIN_S = 0.2
 _USAGE = "raftq run [--SETTING VALUE]… -- COMMAND\n       raftq run --server URL [--token-file FILE] -- COMMAND"
 
 
@@ -60,19 +61,23 @@ def _following(own: list[str]) -> list[str]:
 
 
 def _be_the_only_one(server: str) -> None:
-    """Two that ask one agent would both run COMMAND. The lock is kept by this process, whatever it becomes, and so
-    outlives a COMMAND that takes its time to end."""
-    path = Path(tempfile.gettempdir()) / f"raftq-run-{re.sub('[^A-Za-z0-9.]', '-', server)}.lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise SystemExit(f"raftq run: {path}: {error.strerror}") from error
-    os.set_inheritable(descriptor, True)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(f"raftq run: waiting for another one that asks {server}", file=sys.stderr, flush=True)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    """Two that ask one agent would both run COMMAND. The name of a socket is the lock: it needs no file, holds for all
+    containers of a pod, and is kept by this process, whatever it becomes: so it outlives a COMMAND that takes its time
+    to end."""
+    lock = socket.socket(socket.AF_UNIX)
+    told = False
+    while True:
+        try:
+            lock.bind(f"\0raftq-run {server}"[:_LONGEST_NAME])
+            break
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        if not told:
+            told = True
+            print(f"raftq run: waiting for another one that asks {server}", file=sys.stderr, flush=True)
+        time.sleep(_LOOK_AGAIN_S)
+    os.set_inheritable(lock.detach(), True)
 
 
 def _python(module: str) -> list[str]:
