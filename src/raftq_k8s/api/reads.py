@@ -11,6 +11,7 @@ from aiohttp.web import BaseRequest
 
 from raftq_k8s.api.problems import RETRY_AFTER, Problem
 from raftq_k8s.api.views import Node
+from raftq_k8s.node.errors import NoLeader
 
 
 class Reads:
@@ -21,8 +22,15 @@ class Reads:
         self._caught_up = False
 
     async def begin(self, request: BaseRequest) -> None:
-        """When this returns the document may be read, before anything else is awaited. Raises `Problem`, `NoLeader` or
+        """When this returns the document may be read, before anything else is awaited. Raises `Problem` or
         `Overloaded`."""
+        try:
+            await self._begin(request)
+        except NoLeader:
+            detail = "nobody leads, or whoever leads cannot be reached; ?consistency=local shows what this node has"
+            raise Problem(503, "no-leader", "No leader", detail, headers=RETRY_AFTER) from None
+
+    async def _begin(self, request: BaseRequest) -> None:
         asks = bool(request.rel_url.raw_query_string)
         match request.rel_url.query.get("consistency", "linearizable") if asks else "linearizable":
             case "linearizable":

@@ -37,8 +37,8 @@ from raftq_k8s.storage.volume import TAIL_BYTES, VolumeUnusable
 from raftq_k8s.storage.watermark import Mark, Watermark
 
 FOLD_AT_BYTES = 1 << 20
-"""About so large the write-ahead log gets before it is folded into the main file: a millisecond or two, for all members come
-to it at about the same time."""
+"""About so large the write-ahead log gets before it is folded into the main file: a millisecond or two of work, and all
+members come to it at about the same time."""
 
 _PAGE_BYTES = 4096
 _REMEDY = "move the volume's files away and let this member return with an empty volume"
