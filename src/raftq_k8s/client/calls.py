@@ -21,8 +21,10 @@ from raftq_k8s.client.servers import Servers
 _HOPS = 3
 """Who is sent on so often in a row waits: members may take each other for the leader while one takes over."""
 
-FORGOTTEN = ("no-such-session", "reply-forgotten")
-"""The session knows nothing of earlier tries any more."""
+_DECIDED = frozenset(
+    {"not-as-expected", "not-an-object", "document-full", "too-much-to-merge", "no-such-key", "sequence-reused"}
+)
+"""What the log said of a command is the same for each try of it; any other refusal is of that try alone."""
 
 
 class Call(NamedTuple):
@@ -47,16 +49,16 @@ class Caller:
             began = now()
             verdict = await self._tried(server, call.request, effort.patience_s(began))
             if isinstance(verdict, Elsewhere):
-                self.servers.leader = verdict.server
                 hops += 1
-                if call.only_leader and hops < _HOPS:
+                if call.only_leader and verdict.path == call.request.path and hops < _HOPS:
+                    self.servers.leader = verdict.server
                     continue
                 verdict = NothingDone(Unreachable(f"{server} leads on to {verdict.server}, and that one elsewhere"))
             match verdict:
                 case Done(answer):
                     return answer
                 case Final(error):
-                    if effort.in_doubt and error.problem.kind in FORGOTTEN:
+                    if effort.in_doubt and error.problem.kind not in _DECIDED:
                         raise OutcomeUnknown(f"{error}; an earlier try may have taken effect") from error
                     raise error
                 case NothingDone() | NothingKnown():

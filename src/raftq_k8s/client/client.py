@@ -49,7 +49,7 @@ class Client(Writer):
         self, servers: Sequence[str] = (DEFAULT_SERVER,), *, token: str | Path | None = None, timeout_s: float = 10.0
     ) -> None:
         """`servers`: `http://HOST:PORT` of any members, or of their Service; the first is asked first. `token`: itself,
-        or the file that holds it. Raises `ValueError` for what is no address."""
+        or the file that holds it. Raises `ValueError` for what is no address or no token."""
         self._servers = Servers(servers)
         self._token = Token(token)
         self._timeout_s = timeout_s

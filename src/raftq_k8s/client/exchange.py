@@ -58,7 +58,10 @@ class Token:
     """A bearer token, or the file whose first line it is, which is read again for each request."""
 
     def __init__(self, source: str | Path | None) -> None:
-        self._source = source
+        """Raises `ValueError` for a text that is no token."""
+        self._source = source.strip() if isinstance(source, str) else source
+        if isinstance(self._source, str) and not _is_token(self._source):
+            raise ValueError("this is no token: one has letters, digits and the like, and no space")
 
     def headers(self) -> dict[str, str]:
         """Raises `TokenUnreadable`."""
@@ -70,7 +73,7 @@ class Token:
             tokens = self._source.read_text().split()
         except (OSError, UnicodeDecodeError) as error:
             raise TokenUnreadable(f"the token file {self._source} cannot be read: {error}") from None
-        if not tokens or not all("!" <= letter <= "~" for letter in tokens[0]):
+        if not tokens or not _is_token(tokens[0]):
             raise TokenUnreadable(f"the token file {self._source} holds no token")
         return {"Authorization": f"Bearer {tokens[0]}"}
 
@@ -156,6 +159,10 @@ async def _at_most_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientH
         raise Unsent(_complaint(str(request.url.origin()), error)) from error
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise Unanswered(_complaint(str(request.url.origin()), error)) from error
+
+
+def _is_token(text: str) -> bool:
+    return text != "" and all("!" <= letter <= "~" for letter in text)
 
 
 def _content(request: Request) -> dict[str, str]:

@@ -58,9 +58,11 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
-    """The leader is the one to ask."""
+    """The leader is the one to ask, for the same."""
 
     server: str
+    path: str
+    """Of what is to be asked for there: a member leads on to the same; a page to log in is somewhere else."""
 
 
 class NothingDone(msgspec.Struct, frozen=True):
@@ -126,7 +128,8 @@ def _elsewhere(answer: Answer) -> Verdict:
     if answer.server.startswith("https:") and scheme != "https":
         sentence = f"{answer.server} leads away from https, to {location[:200]}: ask the leader itself over https"
         return Final(Refused(sentence, Problem(status=answer.status)))
-    return Elsewhere(f"{scheme}://{rest.partition('/')[0]}")
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return Elsewhere(f"{scheme}://{host}", slash + path)
 
 
 def _seconds(text: str) -> float:

@@ -12,14 +12,14 @@ import contextlib
 import msgspec
 
 from raftq_k8s.client.answers import decoded
-from raftq_k8s.client.calls import FORGOTTEN, Call, Caller
+from raftq_k8s.client.calls import Call, Caller
 from raftq_k8s.client.errors import ClientError, Refused
 from raftq_k8s.client.exchange import Answer, Request
 from raftq_k8s.client.repeating import Repeat
 from raftq_k8s.client.writes import Writer
 
 WINDOW = 32
-_EXPIRED = FORGOTTEN[0]
+_EXPIRED = "no-such-session"
 
 
 class _Opened(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 A value is anything that JSON can say. `msgspec.Raw(text)` is JSON text already, and is sent as it is.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
@@ -12,8 +13,11 @@ import msgspec
 
 from raftq_k8s.client import paths
 from raftq_k8s.client.answers import Transacted, Written, decoded
-from raftq_k8s.client.errors import Refused
+from raftq_k8s.client.errors import NotUnderstood, Refused
 from raftq_k8s.client.exchange import Answer, Request
+
+_TAG = re.compile(r'(?:W/)?"([0-9]{1,19})"')
+"""Weak where somebody on the way has changed the encoding."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -103,12 +107,20 @@ class Writer(ABC):
         return decoded(answer.body, Transacted)
 
 
+class _Revision(msgspec.Struct):
+    revision: int
+
+
 def _written(answer: Answer) -> Written:
-    return Written(revision(answer), answer.status != 201)
+    return Written(decoded(answer.body, _Revision).revision, answer.status != 201)
 
 
 def revision(answer: Answer) -> int:
-    return int(answer.headers["etag"].strip('"'))
+    """Of what was read. Raises `NotUnderstood`."""
+    found = _TAG.fullmatch(answer.headers.get("etag", ""))
+    if found is None:
+        raise NotUnderstood(f"{answer.server}: the answer does not say its revision")
+    return int(found[1])
 
 
 def _of_key(expected: Expected) -> dict[str, str]:

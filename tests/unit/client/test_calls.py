@@ -12,6 +12,7 @@ from raftq_k8s.client import (
     Full,
     NotAnObject,
     NotAsExpected,
+    NotUnderstood,
     OutcomeUnknown,
     Presence,
     Refused,
@@ -210,7 +211,7 @@ async def test_a_leader_out_of_reach_is_named_with_what_to_do():
 
 async def test_members_that_send_a_client_to_each_other_do_not_keep_it_busy():
     def back(asked):
-        return Reply(307, b"", (("Location", f"http://{asked.headers['host']}/v1/members"),))
+        return Reply(307, b"", (("Location", f"http://{asked.headers['host']}/v1/transfer"),))
 
     async with ScriptedServer(back) as server, Client([server.url], timeout_s=0.5) as client:
         with pytest.raises(Unreachable, match="elsewhere"):
@@ -281,3 +282,53 @@ async def test_a_cancelled_call_is_over():
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
+
+
+@pytest.mark.parametrize("tag", ['W/"7"', '"7-gzip"', "", None])
+async def test_a_write_whose_tag_somebody_has_changed_is_told_as_done(tag):
+    headers = {} if tag is None else {"ETag": tag}
+    async with ScriptedServer(json_reply(200, {"revision": 7}, **headers)) as server, Client([server.url]) as client:
+        assert (await client.put("colour", "blue")).revision == 7
+
+
+@pytest.mark.parametrize(("tag", "revision"), [('"7"', 7), ('W/"7"', 7), ('"x"', None), (None, None)])
+async def test_a_value_without_its_revision_is_not_understood(tag, revision):
+    found = Reply(200, b'"blue"', () if tag is None else (("ETag", tag),))
+    async with ScriptedServer(found) as server, Client([server.url]) as client:
+        if revision is None:
+            with pytest.raises(NotUnderstood):
+                await client.get("colour")
+        else:
+            assert (await client.get("colour")).revision == revision
+
+
+async def test_nobody_but_a_member_that_was_asked_for_its_leader_leads_a_client_on():
+    async with ScriptedServer(DONE) as stranger:
+        login = Reply(307, b"", (("Location", f"{stranger.url}/login"),))
+        async with (
+            ScriptedServer(login) as server,
+            Client([server.url], token="secret", timeout_s=0.3) as client,
+        ):
+            with pytest.raises(Unreachable):
+                await client.get("colour")
+            server.script[:] = [json_reply(200, {"leader": "raftq-1"})]
+            assert await client.transfer() == "raftq-1"
+    assert stranger.asked == []
+
+
+async def test_a_login_page_is_no_leader():
+    async with ScriptedServer(DONE) as stranger:
+        login = Reply(307, b"", (("Location", f"{stranger.url}/login?for=raftq"),))
+        async with (
+            ScriptedServer(login) as server,
+            Client([server.url], token="secret", timeout_s=0.3) as client,
+        ):
+            with pytest.raises(Unreachable):
+                await client.transfer()
+    assert stranger.asked == []
+
+
+@pytest.mark.parametrize("token", ["two\nlines", "", " ", "t\u00f6ken"])
+def test_what_cannot_be_a_token_is_refused_at_once(token):
+    with pytest.raises(ValueError, match="token"):
+        Client(token=token)

@@ -53,6 +53,23 @@ async def test_a_write_in_a_session_that_may_have_counted_is_never_told_as_not_d
             await session.put("colour", "blue")
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        problem(507, "volume-full"),
+        problem(403, "token-wrong"),
+        problem(413, "value-too-large"),
+        Reply(404, b"default backend"),
+    ],
+    ids=["full", "denied", "too large", "of a gateway"],
+)
+async def test_what_is_refused_later_says_nothing_of_a_try_that_may_have_counted(refusal):
+    script = OPENED, HangUp(), refusal, CLOSED
+    async with ScriptedServer(*script) as server, Client([server.url]) as client, client.session() as session:
+        with pytest.raises(OutcomeUnknown, match="earlier try"):
+            await session.put("colour", "blue")
+
+
 async def test_the_first_reply_counts_after_a_try_that_was_not_answered():
     script = OPENED, HangUp(), problem(412, "not-as-expected", found=3), CLOSED
     async with ScriptedServer(*script) as server, Client([server.url]) as client, client.session() as session:
