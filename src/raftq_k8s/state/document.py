@@ -225,7 +225,7 @@ class Document:
         if draft.replaced:
             self._changed = index
             self.journal.add(index, None, self.whole()[0])
-        elif draft.steps:
+        elif draft.steps or draft.patched:
             self._changed = index
             for key, value in draft.steps:
                 self.journal.add(index, key, value)

@@ -31,6 +31,8 @@ class Draft:
         """What it is to be, where it is replaced, and by no object."""
         self.steps: list[tuple[str, bytes | None]] = []
         """On the keys of the document, or on none where it is replaced by an object."""
+        self.patched = False
+        """By a patch, were it one that changes nothing: that counts as a put of the same value does."""
         self._keys = keys
         self._merging = Merging(MERGED_BYTES)
         self._count = len(keys) if keys is not None else 0
@@ -93,6 +95,7 @@ class Draft:
             self._put(key, value)
 
     def _merge(self, patch: bytes) -> None:
+        self.patched = True
         if not is_object(patch):
             self._replace(patch)
             return
