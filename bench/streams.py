@@ -5,6 +5,7 @@ beside it stands what somebody outside has of it: the time that a look at `/live
 connection. The aim: a lag of at most 20 ms in 99 of 100 cases, and no election.
 """
 
+import os
 import asyncio
 import json
 import math
@@ -14,7 +15,7 @@ import time
 
 import msgspec
 
-from raftq_k8s.agent.application.watchdog import end_with_parent
+from raftq_k8s.agent.application.watchdog import end_with
 from raftq_k8s.cli.at_most_once import Connection
 from raftq_k8s.cli.bench.local import three_agents
 from raftq_k8s.cli.local_cluster import HOST, ClusterFailed, LocalAgent
@@ -63,7 +64,7 @@ async def measure(streams: int, seconds: float) -> Streams:
             *(sys.executable, "-c", _READER, HOST, str(leader.http_port), str(streams)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            preexec_fn=end_with_parent,
+            preexec_fn=end_with(os.getpid()),
         )
         assert reader.stdin is not None
         assert reader.stdout is not None

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from run_cluster import SETTINGS, SINGLETON, STOP_TIMEOUT_S, Journal, alive, children, eventually, frozen
 
-from raftq_k8s.agent.application.watchdog import end_with_parent
+from raftq_k8s.agent.application.watchdog import end_with
 from raftq_k8s.cli.local_cluster import LocalCluster
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="another process's children are read from /proc")
@@ -121,7 +121,7 @@ class Beside:
     def start(self, agent):
         server = f"http://127.0.0.1:{agent.http_port}"
         command = [sys.executable, "-m", "raftq_k8s.cli.main", "run", "--server", server, "--", *self._singleton]
-        return subprocess.Popen(command, preexec_fn=end_with_parent)
+        return subprocess.Popen(command, preexec_fn=end_with(os.getpid()))
 
     def end(self):
         for process in self.processes.values():

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 from run_cluster import alive, children
 
-from raftq_k8s.agent.application.watchdog import end_with_parent
+from raftq_k8s.agent.application.watchdog import end_with
 from raftq_k8s.cli.local_cluster import LocalCluster, free_ports
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -30,7 +30,7 @@ class Program:
                 stdout=output,
                 stderr=output,
                 env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | environment,
-                preexec_fn=end_with_parent,
+                preexec_fn=end_with(os.getpid()),
             )
 
     def lines(self) -> list[str]:

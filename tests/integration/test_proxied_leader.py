@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import os
 import sys
 
-from raftq_k8s.agent.application.watchdog import end_with_parent
+from raftq_k8s.agent.application.watchdog import end_with
 from raftq_k8s.cli.at_most_once import Connection, Unanswered, Unsent
 from raftq_k8s.cli.local_cluster import HOST, LocalCluster, free_ports
 
@@ -26,7 +27,7 @@ async def test_the_proxy_leads_to_the_leader_and_to_the_next_one(tmp_path):
             *(sys.executable, "-m", "raftq_k8s.cli.main", "proxy", "--listen", f"{HOST}:{entry}"),
             *("--port", str(http), *servers),
             stderr=asyncio.subprocess.DEVNULL,
-            preexec_fn=end_with_parent,
+            preexec_fn=end_with(os.getpid()),
         )
         try:
             leader = await cluster.leader()

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from raftq_k8s.agent.application.watchdog import end_with_parent
+from raftq_k8s.agent.application.watchdog import end_with
 from raftq_k8s.cli.at_most_once import Answer, Connection, Unanswered, Unsent
 from raftq_k8s.node.status import NodeStatus, RaftRole
 
@@ -66,7 +66,7 @@ class LocalAgent:
                 stderr=log,
                 env=environment,
                 start_new_session=True,  # a Ctrl-C in the terminal is for whoever started them
-                preexec_fn=end_with_parent,
+                preexec_fn=end_with(os.getpid()),
             )
 
     @property

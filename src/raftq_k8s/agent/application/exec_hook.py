@@ -13,7 +13,7 @@ from typing import Final
 
 from raftq_k8s.agent.application.hooks import HookFailed, Notice, environment
 from raftq_k8s.agent.application.lease import Lease
-from raftq_k8s.agent.application.watchdog import end_with_parent
+from raftq_k8s.agent.application.watchdog import end_with
 
 _BURIAL_S: Final = 1.0
 """A killed process is gone sooner, unless the kernel holds it: then nobody can wait for it."""
@@ -47,7 +47,7 @@ class ExecHook:
                 stdin=asyncio.subprocess.DEVNULL,
                 env=os.environ | environment(notice),
                 start_new_session=True,
-                preexec_fn=end_with_parent,
+                preexec_fn=end_with(os.getpid()),
             )
         except OSError as error:
             raise HookFailed(f"{self._command[0]} cannot be run: {error.strerror}") from error

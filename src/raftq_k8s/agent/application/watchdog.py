@@ -31,7 +31,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,18 +40,26 @@ _LONGEST_NAP_MS = 100.0
 """A sleep is counted by a clock that stops while the machine sleeps; deadlines are not."""
 _LONGEST_IDLE_NAP_MS = 60_000.0
 _SHORTEST_NAP_MS = 5.0
+_LAST_ROUNDS_MS = 1000.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_TO_THE_SOURCE = (signal.SIGTERM, signal.SIGINT)
+_TO_THE_SOURCE = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _TO_THE_COMMAND = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 """Exit codes as a shell has them."""
 
 
-def end_with_parent() -> None:
-    """For `preexec_fn`: SIGKILL when the thread that starts the process ends, where the kernel can do that."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def end_with(parent: int) -> Callable[[], None]:
+    """For `preexec_fn`: SIGKILL when the thread that starts the process ends, where the kernel can do that. `parent` is
+    the process of that thread: it may have ended before the child came to say so."""
+
+    def tell_the_kernel() -> None:
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return tell_the_kernel
 
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -159,7 +167,7 @@ class Family:
                 self._command,
                 env={**os.environ, **environment},
                 start_new_session=True,  # and so a process group, which can be killed as one
-                preexec_fn=end_with_parent,
+                preexec_fn=end_with(os.getpid()),
             )
         except OSError as error:
             print(f"raftq run: {self._command[0]}: {error.strerror}", file=sys.stderr, flush=True)
@@ -172,9 +180,10 @@ class Family:
                 os.killpg(self._process.pid, number)
 
     def buried(self, code: int) -> None:
-        """It was waited for by whoever waits for all children."""
+        """It was waited for by whoever waits for all children, and its number may be another's from here on."""
         if self._process is not None:
             self._process.returncode = code
+            self._process = None
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
@@ -184,9 +193,6 @@ class Family:
 
     def extinct(self) -> bool:
         return not self._children()
-
-    def forget(self) -> None:
-        self._process = None
 
     def _children(self) -> set[int]:
         found: set[int] = set()
@@ -219,12 +225,19 @@ class Watchdog:
                 [*source, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 process_group=0,  # a Ctrl-C in the terminal reaches it through this process, once
-                preexec_fn=end_with_parent,
+                preexec_fn=end_with(os.getpid()),
             )
         self._family.others.add(self._source.pid)
 
     def run(self) -> int:
         """Until the source has ended, and COMMAND as well. Returns the exit code of the source."""
+        try:
+            return self._run()
+        except BaseException:  # whatever it is: nobody would watch over what is left
+            self._leave_nobody()
+            raise
+
+    def _run(self) -> int:
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in (*_TO_THE_SOURCE, *_TO_THE_COMMAND, signal.SIGCHLD):
             signal.signal(number, lambda number, frame: self._signals.append(number))
@@ -237,6 +250,17 @@ class Watchdog:
                 return self._source_exit
             self._listen(self._watch.nap(boottime()))
             self._pass_signals_on()
+
+    def _leave_nobody(self) -> None:
+        deadline = boottime() + _LAST_ROUNDS_MS
+        while boottime() < deadline:
+            self._family.kill()
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            if self._family.extinct():
+                return
+            time.sleep(_SHORTEST_NAP_MS / 1000)
 
     def _listen(self, nap_ms: float) -> None:
         poll = select.poll()
@@ -278,11 +302,14 @@ class Watchdog:
         """Wait for every child that has ended, those that were inherited included."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if not pid:
+            if ended is None:
                 return
+            if ended.si_pid == self._family.head:
+                self._family.signal(signal.SIGKILL)  # its group has that number only as long as it is not buried
+            pid, status = os.waitpid(ended.si_pid, 0)
             code = os.waitstatus_to_exitcode(status)
             if pid == self._source.pid:
                 self._source_exit = _as_shells_say(code)
@@ -317,7 +344,6 @@ class Watchdog:
 
     def _ended(self, code: int) -> None:
         self._command_exit = None
-        self._family.forget()
         start, asked = self._watch.ended()
         self._report({"start": start, "running": False, "exit": code, "asked": asked})
 

@@ -29,7 +29,8 @@ class WatchedCommand:
         self._socket.setblocking(False)
         self._stop_timeout = stop_timeout
         self._on_end = on_end
-        self._starts = count(1)
+        first = int(boottime())  # the watchdog knows those of the life before, if this process has begun anew
+        self._starts = count(first)
         self._start = 0
         self._term: Term | None = None
         self._kill_at: Instant = 0.0
@@ -37,7 +38,7 @@ class WatchedCommand:
         self._running: bool | None = None
         """Whether the latest start runs, as far as it is known."""
         self._exit = 0
-        self._stops = 0
+        self._stops = first
         self._stopped = 0
         """The last order to end that was answered."""
         self._reported = asyncio.Event()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -9,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from raftq_k8s.agent.application.watchdog import end_with_parent
+from raftq_k8s.agent.application.watchdog import end_with
 from raftq_k8s.cli.at_most_once import Connection, Unanswered, Unsent
 from raftq_k8s.cli.local_cluster import HOST, ClusterFailed, free_ports
 
@@ -44,7 +45,7 @@ def _start(folder: Path, number: int, client: int, peer: int, initial: str) -> s
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=end_with_parent,
+        preexec_fn=end_with(os.getpid()),
     )
 
 

@@ -1,6 +1,7 @@
 """Three PySyncObj processes on loopback with their journals on, and their leader asked to make a load of puts."""
 
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from raftq_k8s.agent.application.watchdog import end_with_parent
+from raftq_k8s.agent.application.watchdog import end_with
 from raftq_k8s.cli.bench.load import Load, LoadFailed
 from raftq_k8s.cli.local_cluster import HOST, ClusterFailed, free_ports
 
@@ -49,7 +50,7 @@ async def _start(folder: Path, number: int, addresses: list[str]) -> asyncio.sub
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        preexec_fn=end_with_parent,
+        preexec_fn=end_with(os.getpid()),
     )
 
 

@@ -1,8 +1,22 @@
-"""When the watchdog starts, asks and kills: orders and a clock, and nothing else."""
+"""When the watchdog starts, asks and kills: orders and a clock; and what its process does that nobody asked it to."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from raftq_k8s.agent.application.watchdog import Order, Watch
+from raftq_k8s.agent.application import watchdog
+from raftq_k8s.agent.application.hooks import Notice
+from raftq_k8s.agent.application.lease import Lease
+from raftq_k8s.agent.application.watchdog import PACKET_BYTES, Order, Watch, boottime
+from raftq_k8s.agent.application.watched import WatchedCommand
 
 NOTHING = Order(0, 0.0, 500.0, {})
 
@@ -97,3 +111,95 @@ def test_without_whoever_gives_orders_it_is_asked_at_once_and_nothing_starts():
 @pytest.mark.parametrize(("now", "nap"), [(0.0, 100.0), (70.0, 30.0), (150.0, 5.0)])
 def test_it_sleeps_no_longer_than_until_the_next_moment(now, nap):
     assert running().nap(now) == nap
+
+
+# ---------------------------------------------------------------------------------------------------------- processes
+
+COMMAND = "setsid sleep 60 & echo $$ $! > {pids}; wait"
+SOURCE = """
+import json, socket, sys, time
+watchdog = socket.socket(fileno=int(sys.argv[-1]))
+now = time.clock_gettime(time.CLOCK_BOOTTIME) * 1000
+watchdog.send(json.dumps({"start": 1, "ask_at": now + 60000, "kill_at": now + 60000}).encode())
+assert watchdog.recv(65536)
+sys.stdin.readline()
+watchdog.send(b"no order")
+time.sleep(60)
+"""
+
+
+def lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def until(condition, within_s=5.0):
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def family(tmp_path):
+    """A watchdog, what it watches over, and its child, which has left the group."""
+    pids = tmp_path / "pids"
+    given = {"command": ["sh", "-c", COMMAND.format(pids=pids)], "source": [sys.executable, "-c", SOURCE]}
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", watchdog.__file__, json.dumps(given)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    yield process, [int(pid) for pid in pids.read_text().split()]
+    process.kill()
+    process.communicate()
+
+
+def test_a_watchdog_that_fails_leaves_nobody_behind(family):
+    process, pids = family
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    assert process.wait(5.0) == 1
+    until(lambda: not any(map(lives, pids)))
+
+
+def test_a_quit_from_the_terminal_ends_all_of_it(family):
+    process, pids = family
+    process.send_signal(signal.SIGQUIT)
+    process.wait(5.0)
+    until(lambda: not any(map(lives, pids)))
+
+
+def test_a_child_whose_parent_has_ended_before_it_could_say_so_ends():
+    code = f"from raftq_k8s.agent.application.watchdog import end_with; end_with({os.getppid()})(); print('lives')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
+
+
+async def test_orders_of_a_process_that_has_begun_anew_are_later_than_all_before():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    notice, lease = Notice("leader", 7, "raftq-0", None, None), Lease(7, boottime() + 1e4, boottime() + 2e4)
+
+    async def heard(number):
+        """Of the next order that has one other than 0."""
+        while not (order := json.loads(await asyncio.to_thread(theirs.recv, PACKET_BYTES))).get(number):
+            pass
+        return order[number]
+
+    async def life():
+        command = WatchedCommand(os.dup(ours.fileno()), 1000.0, lambda term: None)
+        await command.stop(notice)
+        starting = asyncio.create_task(command.start(notice, lease))
+        orders = await heard("stop"), await heard("start")
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        asyncio.get_running_loop().remove_reader(command._socket)
+        return orders
+
+    (former_stop, former_start), (later_stop, later_start) = await life(), await life()
+    assert later_stop > former_stop
+    assert later_start > former_start
