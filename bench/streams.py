@@ -5,10 +5,10 @@ beside it stands what somebody outside has of it: the time that a look at `/live
 connection. The aim: a lag of at most 20 ms in 99 of 100 cases, and no election.
 """
 
-import os
 import asyncio
 import json
 import math
+import os
 import re
 import sys
 import time

@@ -42,12 +42,15 @@ def nothing() -> None:
     """The volume is as it should be, or the next start knows what to do."""
 
 
-def carry_out(work: Work) -> NoReturn:
-    """What cannot be done is said, and the process begins anew with the volume as it is."""
+def carry_out(work: Work) -> None:
+    """Blocks. What cannot be done is said, and the next life begins with the volume as it is."""
     try:
         work()
     except Exception:  # supervisor's door: the agent has ended, and its next life must not depend on this
         log.exception("the volume is left as it was")
+
+
+def begin_again() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, sys.orig_argv)

@@ -102,6 +102,7 @@ class Agent:
         self._application = _application(plan, self._raftq)
         self._api = _api(plan)
         self._labeller = self._keeper(self._api) if self._api else None
+        self._recovery = Recovery(self._raftq, self._data, plan.name, times.maximum_election, self.anew.begin)
         self._stalls = StallDetector(times.minimum_election)
         self._face = HttpFace(
             self._raftq,
@@ -117,7 +118,7 @@ class Agent:
             loop=self._stalls,
             operations=AgentOperations(
                 lambda reason: self._departure.begin(reason),
-                Recovery(self._raftq, self._data, plan.name, times.maximum_election, self.anew.begin),
+                self._recovery,
             ),
         )
         self._departure = Departure(
@@ -200,6 +201,7 @@ class Agent:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._application is not None:
             await self._application.abandon()
+        self._recovery.look_again()
         await self._raftq.destroy()
         if self._api is not None:
             await self._api.close()

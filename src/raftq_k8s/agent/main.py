@@ -15,7 +15,7 @@ from typing import Any
 import uvloop
 
 from raftq_k8s.agent import limits, logs
-from raftq_k8s.agent.anew import Work, carry_out, nothing
+from raftq_k8s.agent.anew import begin_again, carry_out, nothing
 from raftq_k8s.agent.composition import Agent
 from raftq_k8s.agent.listening import Door, check_free
 from raftq_k8s.agent.settings import Plan, SettingsError, plan
@@ -40,25 +40,26 @@ def main(arguments: Sequence[str]) -> int:
     except (SettingsError, VolumeUnusable) as error:
         print(f"raftq agent: {error}", file=sys.stderr)
         return 2
-    if not isinstance(ended, int):
-        carry_out(ended)
+    if ended is None:
+        begin_again()
     return ended
 
 
-async def _run(planned: Plan) -> int | Work:
-    """The exit code, or what is to be done before this process begins anew."""
+async def _run(planned: Plan) -> int | None:
+    """The exit code; `None`: this process begins anew."""
     asked = _Asked()
     place = logs.begin(planned.name, planned.settings.log_format, planned.settings.log_level)
     for warning in planned.warnings:
         logger.warning(warning)
     agent = Agent(planned)
+    ends = True
     try:
         if await _first(_live(agent, place), asked.to_stop.wait(), agent.anew.asked()) == _TO_STOP:
             await _first(agent.leave("asked by a signal"), asked.to_hurry.wait(), agent.failed())
         else:
             logger.info("this process ends, and begins anew")
+            ends = False
             await _first(agent.answered(), asked.to_stop.wait())
-            return agent.anew.work
     except (SettingsError, VolumeUnusable):
         raise
     except WriteFailed as error:
@@ -69,6 +70,10 @@ async def _run(planned: Plan) -> int | Work:
         return 1
     finally:
         await agent.close()
+    if not ends:
+        await asyncio.to_thread(carry_out, agent.anew.work)
+        if not asked.to_stop.is_set():
+            return None
     logger.info("stopped")
     return 0
 

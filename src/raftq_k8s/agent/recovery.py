@@ -45,6 +45,7 @@ class Recovery:
         self._member = member
         self._silence_ms = SILENCE * maximum_election
         self._begin_anew = begin_anew
+        self._objection: OperationRefused | None = None
 
     def recover(self, old: ClusterId) -> ClusterId:
         """Raises `OperationRefused`."""
@@ -57,6 +58,7 @@ class Recovery:
         new = ClusterId(secrets.token_hex(8))
 
         def go_on_alone() -> None:
+            self._object()
             kept = archive.copy(self._data, f"{old}-before-recovery")
             begun = recovery.recover(SqliteVolume(self._data, self._member), old, new)
             join_any(self._data)
@@ -76,11 +78,23 @@ class Recovery:
         self._check_silence(status)
 
         def join() -> None:
+            self._object()
             join_only(self._data, new)  # first: a blank volume joins whichever cluster it meets
             kept = archive.move(self._data, f"{status.cluster or 'unborn'}-left")
             log.warning("joining cluster %s with an empty volume; the former one is in %s", new, kept)
 
         self._begin(join)
+
+    def look_again(self) -> None:
+        """Called when the node is about to end: somebody may lead by now, and then what was begun is not done."""
+        try:
+            self._check_silence(self._node.status())
+        except OperationRefused as error:
+            self._objection = error
+
+    def _object(self) -> None:
+        if self._objection is not None:
+            raise self._objection
 
     def _begin(self, work: Work) -> None:
         if not self._begin_anew(work):

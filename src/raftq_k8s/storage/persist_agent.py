@@ -160,7 +160,10 @@ class PersistedVolume:
             try:
                 if changed:
                     await self._persist(self._picture())
-            except Exception as error:  # the application's own: everybody who waits hears of it, from now on
+            except (
+                Exception,
+                asyncio.CancelledError,
+            ) as error:  # the application's: all hear of it
                 self._refusal = WriteFailed(
                     f"the state of {self._member} could not be persisted ({error!r}): see to the store, then start "
                     "again; what was acknowledged is kept"

@@ -1,5 +1,6 @@
 """A running agent gives up its quorum only where nobody leads, and says why not."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,9 @@ class Node:
 
     def status(self) -> NodeStatus:
         return self._status
+
+    def become(self, status: NodeStatus) -> None:
+        self._status = status
 
 
 def recovery_of(status: NodeStatus, begun: list[Work]) -> Recovery:
@@ -108,3 +112,18 @@ def test_a_process_that_is_about_to_begin_anew_is_not_asked_for_something_else()
         recovery.recover(HERE)
     with pytest.raises(OperationRefused, match="about to begin anew"):
         recovery.join(NEW)
+
+
+@pytest.mark.parametrize("ask", [lambda recovery: recovery.recover(HERE), lambda recovery: recovery.join(NEW)])
+def test_where_somebody_leads_before_the_node_has_ended_nothing_is_given_up(
+    ask: Callable[[Recovery], object], tmp_path: Path
+) -> None:
+    begun: list[Work] = []
+    node = Node(LOST)
+    recovery = Recovery(node, tmp_path, ME, ELECTION, lambda work: begun.append(work) or True)  # type: ignore[func-returns-value]
+    ask(recovery)
+    node.become(replace(LOST, leader=MemberId("raftq-1"), leaderless_ms=0.0))
+    recovery.look_again()
+    with pytest.raises(OperationRefused, match="raftq-1 leads"):
+        begun[0]()
+    assert list(tmp_path.iterdir()) == []

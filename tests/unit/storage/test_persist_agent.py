@@ -22,7 +22,7 @@ class Store:
         self.times = 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
 
     async def persist(self, data: RaftPersistentData) -> None:
         text = json.dumps(data, sort_keys=True)
@@ -133,6 +133,19 @@ async def test_a_persist_that_fails_is_final() -> None:
     with pytest.raises(WriteFailed, match="No space left"):
         await written(volume, log(3, 3))
     assert (await opened(volume_on(store))).entries == [*entries(1, 1)]
+
+
+async def test_a_persist_that_is_broken_off_from_within_leaves_nobody_waiting() -> None:
+    store = Store()
+    volume = volume_on(store)
+    await opened(volume)
+    store.failure = asyncio.CancelledError()
+    async with asyncio.timeout(2):
+        with pytest.raises(WriteFailed, match="CancelledError"):
+            await written(volume, log(1, 1))
+        with pytest.raises(WriteFailed, match="CancelledError"):
+            await written(volume, log(1, 1))
+        await asyncio.to_thread(volume.close)
 
 
 async def test_a_restore_that_fails_stops_the_start_and_nothing_is_persisted() -> None:

@@ -1,0 +1,112 @@
+"""What signals do to an agent, whatever it is about: parts that only note what is done to them."""
+
+import asyncio
+import logging
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from raftq_k8s.agent import main
+from raftq_k8s.agent.anew import Anew
+
+
+class NotingAgent:
+    def __init__(self):
+        self.log = []
+        self.anew = Anew()
+        self.answering = asyncio.Event()
+
+    async def steps(self):
+        while True:
+            yield
+            await asyncio.sleep(0.005)
+
+    async def start(self, place):
+        self.log.append("start")
+
+    async def failed(self):
+        await asyncio.Event().wait()
+
+    async def answered(self):
+        self.log.append("answered")
+        await self.answering.wait()
+
+    async def leave(self, reason):
+        self.log.append("leave")
+
+    async def close(self):
+        self.log.append("close")
+
+
+@pytest.fixture
+async def run(monkeypatch):
+    """Begins an agent; returns it, and what it ends with."""
+    monkeypatch.setattr(main.logs, "begin", lambda *_: None)
+
+    def run():
+        agent = NotingAgent()
+        monkeypatch.setattr(main, "Agent", lambda plan: agent)
+        settings = SimpleNamespace(log_format="plain", log_level="info")
+        return agent, asyncio.create_task(main._run(SimpleNamespace(name="raftq-0", settings=settings, warnings=())))
+
+    yield run
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(number)
+
+
+async def done(agent, *steps):
+    async with asyncio.timeout(5):
+        async for _ in agent.steps():
+            if agent.log[: len(steps)] == list(steps):
+                return
+
+
+async def test_asked_to_stop_it_leaves_and_ends_with_0(run):
+    agent, ended = run()
+    await done(agent, "start")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await ended == 0
+    assert agent.log == ["start", "leave", "close"]
+
+
+async def test_what_is_begun_anew_is_done_once_all_has_ended(run):
+    agent, ended = run()
+    await done(agent, "start")
+    agent.anew.begin(lambda: agent.log.append("work"))
+    agent.answering.set()
+    assert await ended is None
+    assert agent.log == ["start", "answered", "close", "work"]
+
+
+@pytest.mark.parametrize("when", ["answering", "at work"])
+async def test_asked_to_stop_while_it_begins_anew_it_does_its_work_and_ends(run, when):
+    agent, ended = run()
+    await done(agent, "start")
+    loop = asyncio.get_running_loop()
+
+    def work():
+        agent.log.append("work")
+        if when == "at work":
+            os.kill(os.getpid(), signal.SIGTERM)
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result()  # the loop hears of it
+
+    agent.anew.begin(work)
+    await done(agent, "start", "answered")
+    if when == "answering":
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        agent.answering.set()
+    assert await ended == 0
+    assert agent.log == ["start", "answered", "close", "work"]
+
+
+async def test_work_that_fails_is_said_and_the_process_begins_anew_all_the_same(run, caplog):
+    agent, ended = run()
+    await done(agent, "start")
+    agent.anew.begin(lambda: 1 / 0)
+    agent.answering.set()
+    with caplog.at_level(logging.ERROR):
+        assert await ended is None
+    assert "the volume is left as it was" in caplog.text
