@@ -118,6 +118,23 @@ async def test_who_comes_back_hears_what_it_missed_and_nothing_twice(
         assert (await ear.event())["id"] == "501"
 
 
+async def test_what_changes_while_a_listener_catches_up_is_not_missed(
+    face: HttpFace, node: NodeOfOne, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        node.apply(Put("a", b"%d" % number))
+
+    async def drained(listener: streams.Listener) -> None:
+        if node.document.applied_index < 6:
+            node.apply(Put("a", b"7"))
+
+    monkeypatch.setattr(streams.Listener, "drained", drained)
+    async with listening(face, "/v1/events?after=1") as ear:
+        assert [(await ear.event())["id"] for _ in range(5)] == ["2", "3", "4", "5", "6"]
+        node.apply(Put("a", b"8"))
+        assert (await ear.event())["id"] == "7"
+
+
 async def test_a_node_that_is_behind_what_a_listener_knows_is_silent_until_it_has_passed_that(
     face: HttpFace, node: NodeOfOne
 ) -> None:

@@ -9,7 +9,7 @@ from fake_time import run, until
 
 from raftq_k8s import Raftq, RaftqOptions
 from raftq_k8s.node.distribution import Distribution
-from raftq_k8s.node.errors import NotLeader, NotStarted, OutcomeUnknown, TransferFailed
+from raftq_k8s.node.errors import NoLeader, NotLeader, NotStarted, OutcomeUnknown, TransferFailed
 from raftq_k8s.raft.consensus import TransferRefused
 from raftq_k8s.raft.membership import ChangeRefused, Member, Remove
 from raftq_k8s.raft.types import Incarnation, MemberId
@@ -189,6 +189,19 @@ def test_whoever_waits_for_what_is_applied_is_told_and_told_of_the_end() -> None
         await cluster.stop()
         with pytest.raises(NotStarted):
             await ends
+
+    run(scenario())
+
+
+def test_a_command_that_a_node_never_looked_at_provably_did_nothing() -> None:
+    async def scenario() -> None:
+        cluster, leader, _ = await three()
+        waits = asyncio.ensure_future(leader.submit(Put("a", b"1"), 5))
+        await asyncio.sleep(0)
+        leader._running()._take_no_part()
+        with pytest.raises(NoLeader):
+            await waits
+        await cluster.stop()
 
     run(scenario())
 
