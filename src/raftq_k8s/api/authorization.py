@@ -2,9 +2,9 @@
 
 With a token, whatever changes something asks for `Authorization: Bearer TOKEN`; where reads are guarded, they do too.
 Probes and metrics are open to everybody: the kubelet has no token. Without a token the document is open to all who
-reach this port, and what administers the cluster is for clients on this machine, which in Kubernetes means in this pod;
-a page that a browser shows there is no such client, wherever it came from, nor is whoever came through a proxy that
-says so.
+reach this port, but for pages of other sites in a browser that does; and what administers the cluster is for clients on
+this machine, which in Kubernetes means in this pod. A page that a browser shows there is no such client, wherever it
+came from, nor is whoever came through a proxy that says so.
 
 The token's file is read again when it changes, so that a token is replaced without a restart: each of its lines is a
 token, the old one and the new one for as long as both are about. A file that is gone or empty by then changes nothing:
@@ -76,9 +76,7 @@ class Guard:
 
     def __init__(self, token: TokenFile | None = None, *, guard_reads: bool = False) -> None:
         self._token = token
-        self._open = {Access.PROBE} if guard_reads else {Access.PROBE, Access.READ}
-        if token is None:
-            self._open |= {Access.READ, Access.WRITE}
+        self._open = {Access.PROBE} if guard_reads and token is not None else {Access.PROBE, Access.READ}
 
     def asks_token(self, access: Access) -> bool:
         return self._token is not None and access not in self._open
@@ -87,10 +85,12 @@ class Guard:
         """Raises `Problem` for who may not."""
         if access in self._open:
             return
-        if self._token is None:
-            _check_is_near(request)
-        else:
+        if self._token is not None:
             _check_token(request, self._token)
+        elif access is Access.WRITE:
+            _check_is_no_strange_page(request)
+        else:
+            _check_is_near(request)
 
 
 def _check_token(request: BaseRequest, token: TokenFile) -> None:
@@ -101,6 +101,13 @@ def _check_token(request: BaseRequest, token: TokenFile) -> None:
     if not token.holds(given.strip().encode("utf-8", "surrogateescape")):
         detail = "this is not the token of this node; nothing was done"
         raise Problem(403, "token-wrong", "Token wrong", detail)
+
+
+def _check_is_no_strange_page(request: BaseRequest) -> None:
+    """A browser sends some requests for any page, to any port that it reaches, and says so."""
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        detail = "a page of another site may not do this; nothing was done"
+        raise Problem(403, "not-from-here", "Not from here", detail)
 
 
 def _check_is_near(request: BaseRequest) -> None:

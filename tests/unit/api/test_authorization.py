@@ -131,6 +131,17 @@ def test_a_page_that_a_browser_shows_administers_nothing(origin: str, expected: 
     assert status(Guard(), Access.ADMINISTER, Asked("127.0.0.1", Origin=origin)) == expected
 
 
+@pytest.mark.parametrize(
+    ("site", "expected"), [("cross-site", 403), ("same-site", 200), ("same-origin", 200), ("none", 200)]
+)
+def test_a_page_of_another_site_changes_nothing_through_a_browser_that_reaches_this_port(
+    guard: Guard, site: str, expected: int
+) -> None:
+    assert status(Guard(), Access.WRITE, Asked(Sec_Fetch_Site=site)) == expected
+    assert status(Guard(), Access.READ, Asked(Sec_Fetch_Site=site)) == 200
+    assert status(guard, Access.WRITE, Asked(token="Bearer open-sesame", Sec_Fetch_Site=site)) == 200
+
+
 def test_of_several_origins_the_farthest_counts() -> None:
     asked = Asked("127.0.0.1", Origin="http://localhost")
     asked.headers.add("Origin", "https://example.org")
