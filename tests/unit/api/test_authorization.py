@@ -187,6 +187,17 @@ def test_without_a_token_in_it_a_file_is_refused_at_the_start(tmp_path: Path, te
         TokenFile(path)
 
 
+async def test_each_route_is_for_whom_its_path_says(face: HttpFace) -> None:
+    for route in face.table.routes:
+        if route.method == "GET":
+            probe = route.path in ("/livez", "/startupz", "/readyz", "/metrics")
+            expected = Access.PROBE if probe else Access.READ
+        else:
+            of_the_document = route.path.startswith(("/v1/data", "/v1/transactions", "/v1/sessions"))
+            expected = Access.WRITE if of_the_document else Access.ADMINISTER
+        assert route.access is expected, route
+
+
 async def test_no_route_forgets_to_ask(path: Path, node: NodeOfOne, agent: AgentOfOne) -> None:
     guard = Guard(TokenFile(path), guard_reads=True)
     face = HttpFace(node, "127.0.0.1", 0, version="9.9.9", guard=guard, operations=agent, application=agent)
