@@ -1,6 +1,7 @@
 """Reads and transfers through the driver: a read is answered by a state that reflects it, and commands wait for the
 next leader."""
 
+import msgspec
 import pytest
 from driver_cluster import DriverCluster, member
 
@@ -9,6 +10,9 @@ from raftq_k8s.node.forwarding import Refused
 from raftq_k8s.node.submissions import Token
 from raftq_k8s.raft.consensus import NotLeader, TransferRefused
 from raftq_k8s.raft.messages import AppendEntries, ReadIndexRequest
+from raftq_k8s.raft.output import NO_OUTPUT
+from raftq_k8s.raft.pending_reads import ConfirmedRead, ReadContext
+from raftq_k8s.raft.types import Index
 from raftq_k8s.state import commands
 from raftq_k8s.state.commands import Applied, Put
 
@@ -49,6 +53,19 @@ def test_a_follower_answers_only_when_it_has_applied_what_the_leader_had_committ
     cluster.advance(100)
     assert applied(cluster, reader) > behind
     assert read in cluster[reader].reads
+
+
+def test_a_confirmed_read_waits_until_its_index_is_applied() -> None:
+    reads = read_queue.ReadQueue(pause=50.0)
+    for token in Token(1), Token(2):
+        reads.admit(token, 1_000.0)
+    confirmed = ConfirmedRead(ReadContext(1), Index(7)), ConfirmedRead(ReadContext(2), Index(5))
+    reads.answered(msgspec.structs.replace(NO_OUTPUT, reads=confirmed), 0.0)
+    resolved = []
+    for index in map(Index, (4, 5, 6, 9)):
+        reads.applied(index)
+        resolved.append(reads.take_resolved())
+    assert resolved == [[], [(2, 5)], [], [(1, 9)]]
 
 
 def test_only_a_leader_that_holds_its_lease_reads_by_it() -> None:
