@@ -46,8 +46,9 @@ async def test_a_read_that_nobody_vouches_for_is_refused(
     for refusal, status in (NoLeader("none"), 503), (Overloaded("much"), 429):
         node.refusal = refusal
         async with http.get(f"{path}?consistency={consistency}") as response:
-            await problem(response, status)
+            refused = await problem(response, status)
             assert response.headers["Retry-After"] == "1"
+            assert ("consistency=local" in str(refused["detail"])) == (status == 503)
 
 
 async def test_a_read_shows_what_was_written_while_it_waited(http: ClientSession, node: NodeOfOne) -> None:
