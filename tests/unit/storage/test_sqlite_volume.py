@@ -316,3 +316,9 @@ def test_a_large_row_of_litter_goes_alone() -> None:
     assert litter.slice_of([]) is None
     assert litter.slice_of([(1, litter.SLICE_BYTES + 1), (2, 0)]) == 1
     assert litter.slice_of([(1, 9), (2, litter.SLICE_BYTES - 9), (3, 1)]) == 2
+
+
+def test_volumes_that_are_written_the_same_do_not_fold_at_the_same_time() -> None:
+    measures = {records.fold_at_bytes(Incarnation(f"volume-{number}")) for number in range(50)}
+    assert len(measures) == 50
+    assert all(records.FOLD_AT_BYTES // 2 <= each < records.FOLD_AT_BYTES * 3 // 2 for each in measures)
