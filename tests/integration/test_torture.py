@@ -16,6 +16,9 @@ async def test_three_agents_under_torture_lose_nothing_and_apply_nothing_twice(t
     report, history = await torture(folder, minutes=1.0, agents=3, seed=5, history_file=file)
     assert report.sound, (report, [history.of_key(key) for key in report.not_linearizable[:1]])
     assert report.acknowledged > 500
+    assert report.operations["get ok"] > 500
+    assert report.operations["cas ok"] > 50
+    assert report.operations["cas mismatch"] > 10
     lines = file.read_text().splitlines()
     assert len(lines) == sum(report.operations.values())
     assert [*json.loads(lines[0])] == [

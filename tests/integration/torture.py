@@ -22,7 +22,7 @@ from urllib.request import urlopen
 
 import msgspec
 from one_way_network import OneWayNetwork
-from torture_clients import Client, look_once_more, share_keys, write_own_keys
+from torture_clients import Client, insist_on_own_keys, look_once_more, share_keys, write_own_keys
 from torture_faults import Disks, Fault, Scene, faults
 from torture_history import Done, History
 
@@ -32,6 +32,7 @@ from raftq_k8s.cli.writer import revision
 
 _SHARING = 6
 _WRITING = 2
+_INSISTING = 2
 _TWO_AT_ONCE = 0.3
 _READS_AT_ONCE = 16
 _READ_WITHIN_S = 30.0
@@ -72,8 +73,10 @@ class Torture:
         await self._scene.all_well()
         clients = [self._client(f"sharing-{number}") for number in range(_SHARING)]
         writers = [self._client(f"own-{number}") for number in range(_WRITING)]
+        insisting = [self._client(f"own-again-{number}") for number in range(_INSISTING)]
         work = [share_keys(client, name, random.Random(self._chance.random())) for name, client in clients]
         work += [write_own_keys(client, name) for name, client in writers]
+        work += [insist_on_own_keys(client, name) for name, client in insisting]
         busy = [asyncio.create_task(each) for each in (*work, self._watch())]
         try:
             trouble = asyncio.create_task(self._trouble(seconds))
@@ -84,7 +87,7 @@ class Torture:
             for task in (trouble, *busy):
                 task.cancel()
             await asyncio.gather(trouble, *busy, return_exceptions=True)
-            for _, client in (*clients, *writers):
+            for _, client in (*clients, *writers, *insisting):
                 client.close()
         await self._scene.all_well()
 

@@ -22,6 +22,7 @@ _PAUSE_S = 0.01
 _AFTER_A_REFUSAL_S = 0.05
 _KEYS_AT_ONCE = 4
 _KEYS_LAST_S = 4.0
+_SESSION_IS_OVER = 409
 _UNKNOWN = (500, 504)
 """What an agent answers when it does not know either."""
 
@@ -45,37 +46,68 @@ class Client:
         value: str | None = None,
         expected: str | None = None,
         at_revision: int | None = None,
-        headers: dict[str, str] | None = None,
     ) -> Done:
-        """One operation, noted. `expected` stood there at `at_revision`; 0 and `None` say that there is no such key."""
-        event = Event(
-            f"{self._name}.{self._lives}", op, key, value, expected, None, time.monotonic_ns(), None, "unknown"
-        )
-        done = Done(event)
+        """One operation, asked once. `expected` stood there at `at_revision`; 0 and `None`: there was no such key."""
+        done = self._begin(op, key, value, expected)
+        await self._request(done, _condition(op, at_revision))
+        if done.event.result in ("fail", "unknown"):
+            await self._go_elsewhere(done.event)
+        return done
+
+    async def insist(self, key: str, value: str, idempotency_key: str) -> Done:
+        """One put, asked again and again, here and there, until it is answered: within a session it may be. Ends
+        without an answer when the session is over."""
+        done = self._begin("put", key, value, None)
+        while True:
+            status = await self._request(done, {"Idempotency-Key": idempotency_key})
+            if done.event.result == "ok":
+                return done
+            done.event.result, done.event.return_ns = "unknown", None  # an earlier try may yet take effect
+            if status == _SESSION_IS_OVER:
+                return done
+            await self._go_elsewhere(done.event)
+
+    async def open_session(self) -> int:
+        while True:
+            try:
+                answer = await self._connection.request("POST", "/v1/sessions", timeout_s=_PATIENCE_S)
+                if answer.status == 201:
+                    return int(json.loads(answer.body)["session"])
+            except (Unsent, Unanswered):
+                pass
+            await self._elsewhere()
+
+    def _begin(self, op: Op, key: str, value: str | None, expected: str | None) -> Done:
+        who = f"{self._name}.{self._lives}"
+        done = Done(Event(who, op, key, value, expected, None, time.monotonic_ns(), None, "unknown"))
         self._history.add(done)
+        return done
+
+    async def _request(self, done: Done, headers: dict[str, str]) -> int | None:
+        """The status of the answer, if there is one."""
+        event = done.event
+        method = {"get": "GET", "delete": "DELETE"}.get(event.op, "PUT")
+        body = b"" if event.value is None else json.dumps(event.value).encode()
         try:
-            answer = await self._connection.request(
-                {"get": "GET", "delete": "DELETE"}.get(op, "PUT"),
-                f"/v1/data/{key}?consistency=linearizable" if op == "get" else f"/v1/data/{key}",
-                b"" if value is None else json.dumps(value).encode(),
-                _PATIENCE_S,
-                (headers or {}) | _condition(op, at_revision),
-            )
+            answer = await self._connection.request(method, f"/v1/data/{event.key}", body, _PATIENCE_S, headers)
         except Unsent:
             _failed(event)
+            return None
         except Unanswered:
-            pass
+            return None
         else:
             _heard(done, answer)
-        if event.result == "unknown" and op == "get":
-            _failed(event)
-        if event.result in ("fail", "unknown"):
-            await self._go_elsewhere(event)
-        return done
+            return answer.status
+        finally:
+            if event.op == "get" and event.result == "unknown":
+                _failed(event)  # it changed nothing
 
     async def _go_elsewhere(self, event: Event) -> None:
         if event.result == "unknown":
             self._lives += 1  # a checker takes a client that never heard for one that is gone
+        await self._elsewhere()
+
+    async def _elsewhere(self) -> None:
         self._connection.close()
         self._connection = self._chance.choice(self._agents).connection()
         await asyncio.sleep(_AFTER_A_REFUSAL_S)
@@ -144,6 +176,18 @@ async def write_own_keys(client: Client, name: str) -> None:
     for number in count():
         await client.ask("put", f"{name}-{number:06d}", value=f"{name}-{number}")
         await asyncio.sleep(_PAUSE_S)
+
+
+async def insist_on_own_keys(client: Client, name: str) -> None:
+    """Without end: each put has a key of its own, and is repeated in a session until it is answered."""
+    for life in count():
+        session = await client.open_session()
+        for sequence in count(1):
+            key = f"{name}-{life}-{sequence:06d}"
+            done = await client.insist(key, key, f"{session}/{sequence}")
+            if done.event.result != "ok":
+                break
+            await asyncio.sleep(_PAUSE_S)
 
 
 async def look_once_more(client: Client, keys: Sequence[str], within_s: float) -> None:
