@@ -152,7 +152,7 @@ def refused_by_document(result: DocumentRefusal) -> Problem:
             return Problem(507, "document-full", "Document full", detail, members={"revision": revision})
         case TooMuchToMerge(revision, limit_bytes):
             detail = (
-                f"patches reach so deep into so large values that more than {limit_bytes} bytes would have to be "
+                f"patches reach so deep into so large values that {limit_bytes >> 20} MiB and more would have to be "
                 "looked through; put those values whole. Nothing changed"
             )
             return Problem(413, "too-much-to-merge", "Too much to merge", detail, members={"revision": revision})

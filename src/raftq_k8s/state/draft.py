@@ -12,9 +12,10 @@ from raftq_k8s.state.keys import Keys
 from raftq_k8s.state.merge_patch import Merging, is_object, members_of
 from raftq_k8s.state.sizes import BRACES, member_size
 
-MERGED_BYTES: Final = 64 << 20
-"""That one command may look through to merge: what takes longer would let a leader miss its heartbeats, on all members
-at once. The same on every member, because it decides what a command does: not a setting."""
+MERGED_BYTES: Final = 32 << 20
+"""That one command may look through to merge, with `MEMBER_BYTES` for each member among them: what takes longer would
+let a leader miss its heartbeats, on all members at once. The same on every member, because it decides what a command
+does: not a setting."""
 
 
 class NoKeys(Exception):

@@ -386,7 +386,7 @@ def test_a_patch_that_is_no_json_stops_and_changes_nothing(patch: bytes) -> None
 
 def test_patches_that_would_let_everybody_wait_change_nothing() -> None:
     document = Document(100 << 20)
-    large = b'{"a":' * 50 + b'{"x":"' + b"x" * (1 << 20) + b'"}' + b"}" * 50
+    large = b'{"a":' * 20 + b'{"x":"' + b"x" * (1 << 20) + b'"}' + b"}" * 20
     applied(document, Put("k", large), Put("l", large))
     patch = large.replace(b"x" * (1 << 20), b"")
     assert applied(
@@ -400,3 +400,11 @@ def test_patches_that_would_let_everybody_wait_change_nothing() -> None:
     before = document.whole()
     assert applied(document, Transaction((), (Put("m", b"2"), Patch(both)))) == [TooMuchToMerge(7, MERGED_BYTES)]
     assert document.whole() == before
+
+
+def test_a_patch_that_looks_through_many_small_members_is_bounded_too() -> None:
+    document = Document(100 << 20)
+    dense = b"{" + b",".join(b'"%d":1' % number for number in range(20_000)) + b"}"
+    applied(document, *(Put(f"{number}", dense) for number in range(20)))
+    few, many = (b"{" + b",".join(b'"%d":{"x":1}' % key for key in range(keys)) + b"}" for keys in (10, 20))
+    assert applied(document, Patch(few), Patch(many)) == [Applied(21, True), TooMuchToMerge(22, MERGED_BYTES)]

@@ -2,11 +2,11 @@
 
 import pytest
 
-from raftq_k8s.state.merge_patch import Merging, TooMuch
+from raftq_k8s.state.merge_patch import MEMBER_BYTES, Merging, TooMuch
 
 
 def merged(target: bytes | None, patch: bytes) -> bytes | None:
-    return Merging(1 << 20).merged(target, patch)
+    return Merging(1 << 22).merged(target, patch)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,10 @@ def test_what_is_new_stays_letter_for_letter_too() -> None:
 
 def test_what_is_looked_through_is_bounded_in_sum() -> None:
     deep = b'{"a":{"a":{"a":1}}}'
-    looked_through = sum(2 * len(text) for text in (deep, b'{"a":{"a":1}}', b'{"a":1}'))
+    looked_through = sum(
+        2 * (len(text) + members * MEMBER_BYTES)
+        for members, text in ((3, deep), (2, b'{"a":{"a":1}}'), (1, b'{"a":1}'))
+    )
     assert Merging(looked_through).merged(deep, deep) == deep
     with pytest.raises(TooMuch):
         Merging(looked_through - 1).merged(deep, deep)
