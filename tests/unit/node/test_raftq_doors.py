@@ -193,6 +193,30 @@ def test_whoever_waits_for_what_is_applied_is_told_and_told_of_the_end() -> None
     run(scenario())
 
 
+def test_questions_that_are_answered_or_given_up_leave_nothing_behind() -> None:
+    async def scenario() -> None:
+        cluster, leader, name = await three()
+        runtime = leader._running()
+        given_up = [
+            asyncio.ensure_future(question)
+            for question in (
+                leader.submit(Put("a", b"1"), 1),
+                leader.read(1),
+                leader.change(Remove(member(leader, followers(cluster, name)[0])), 1),
+                leader.transfer(MemberId("nobody"), 1),
+            )
+        ]
+        await asyncio.sleep(0)
+        for each in given_up:
+            each.cancel()
+        await asyncio.wait(given_up)
+        await leader.transfer(MemberId(followers(cluster, name)[1]), 5)
+        await until(lambda: not (runtime._callers or runtime._readers or runtime._transfers))
+        await cluster.stop()
+
+    run(scenario())
+
+
 def test_a_command_that_a_node_never_looked_at_provably_did_nothing() -> None:
     async def scenario() -> None:
         cluster, leader, _ = await three()
