@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import logging
+import socket
 
 import aiohttp
 import pytest
+import uvloop
 from test_websocket_transport import A, B, Node, forward, until
 
 from raftq_k8s.cli.certificates import issue, the_authority
 from raftq_k8s.raft.types import MemberId
+from raftq_k8s.transport import listener
 from raftq_k8s.transport.certificates import Zone
 from raftq_k8s.transport.files import Unusable
 from raftq_k8s.transport.secret import Secret
@@ -38,9 +41,9 @@ def certificates(tmp_path):
     return Certificates(tmp_path / "certificates")
 
 
-@pytest.fixture
-async def start():
-    """A node whose port is guarded like that."""
+@contextlib.asynccontextmanager
+async def started():
+    """Starts nodes whose ports are guarded like that."""
     made = []
 
     async def start(member, **guard):
@@ -52,6 +55,12 @@ async def start():
     yield start
     for node in made:
         await node.transport.close()
+
+
+@pytest.fixture
+async def start():
+    async with started() as start:
+        yield start
 
 
 def secret(tmp_path, text, name="secret"):
@@ -207,6 +216,61 @@ def test_the_end_of_a_certificate_is_known(certificates):
     ends = certificates.tls(A).expires_at
     again = certificates.issue(A, days=2.0)
     assert Tls(again, A, Zone()).expires_at - ends == pytest.approx(86400, abs=60)
+
+
+async def crowd_at_the_handshake(start, certificates):
+    a, b = await start(A, tls=certificates.tls(A)), await start(B, tls=certificates.tls(B))
+    crowd = [await asyncio.open_connection("127.0.0.1", a.transport.port) for _ in range(listener.MAX_STRANGERS + 3)]
+    await until(lambda: a.transport.bad_frames == {"crowded": 3}, "the first three to be sent off")
+    for reader, _ in crowd[:3]:
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    b.knows(a)
+    await until(lambda: a.connected(b) and b.connected(a), "the two to be connected")
+    await talk(b, a)
+    await talk(a, b)
+    for _, writer in crowd:
+        writer.close()
+
+
+async def silence_at_the_handshake(start, certificates):
+    a = await start(A, tls=certificates.tls(A))
+    reader, writer = await asyncio.open_connection("127.0.0.1", a.transport.port)
+    assert await reader.read() == b""
+    assert a.transport.bad_frames["no-hello"] + a.transport.bad_frames["tls-handshake"] >= 1
+    writer.close()
+
+
+async def test_a_crowd_at_the_handshake_is_bounded_and_keeps_no_peer_out(start, certificates):
+    await crowd_at_the_handshake(start, certificates)
+
+
+async def test_silence_instead_of_a_handshake_is_cut_off(start, certificates, monkeypatch):
+    monkeypatch.setattr(listener, "GREETING_S", 0.2)
+    await silence_at_the_handshake(start, certificates)
+
+
+async def haste_at_the_handshake(start, certificates):
+    a = await start(A, tls=certificates.tls(A))
+    for number in range(1, 11):
+        with socket.create_connection(("127.0.0.1", a.transport.port)) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")  # it is there before the connection was taken in
+            await until(lambda: a.transport.bad_frames == {"tls-plain": number}, "it to be read")  # noqa: B023
+
+
+async def test_what_is_said_at_once_is_heard_by_the_handshake(start, certificates):
+    await haste_at_the_handshake(start, certificates)
+
+
+@pytest.mark.parametrize("scenario", [crowd_at_the_handshake, silence_at_the_handshake, haste_at_the_handshake])
+def test_so_it_is_on_uvloop(certificates, monkeypatch, scenario):
+    async def run():
+        async with started() as start:
+            await scenario(start, certificates)
+
+    if scenario is silence_at_the_handshake:
+        monkeypatch.setattr(listener, "GREETING_S", 0.2)
+    uvloop.run(run())
 
 
 async def test_members_with_one_secret_talk(start, tmp_path):

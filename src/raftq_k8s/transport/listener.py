@@ -2,7 +2,8 @@
 
 A caller has a few seconds to become a peer, whatever it does meanwhile: says nothing, talks half a request, or opens a
 websocket and never a hello. So many may be about it at a time; one more, and the one that has been longest about it
-goes. A peer needs milliseconds, so a crowd of strangers does not keep it out. Until it is greeted a caller is read no
+goes. A peer needs milliseconds, so a crowd of strangers does not keep it out. With TLS the handshake comes first, and
+whoever is about it counts as well: it costs more than all that follows. Until it is greeted a caller is read no
 further than a hello needs; the rest waits in its socket, for a peer may well send on while its greeting is under way.
 """
 
@@ -10,8 +11,8 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from aiohttp import web
 
@@ -24,6 +25,13 @@ GRACE_S = 0.5
 _silent = logging.getLogger(f"{__name__}.http")
 _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
+
+
+_T = TypeVar("_T")
+
+
+class Stranger(Protocol):
+    def force_close(self) -> None: ...
 
 
 class Caller(web.RequestHandler):
@@ -63,6 +71,84 @@ class Caller(web.RequestHandler):
         return response
 
 
+class Door(asyncio.Protocol):
+    """One socket before its handshake."""
+
+    def __init__(self, tls: ssl.SSLContext, listener: "Listener", make: Callable[[], Caller]) -> None:
+        self._tls = tls
+        self._listener = listener
+        self._make = make
+        self._transport: asyncio.Transport | None = None
+        self._handshake: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        early = _Early()
+        secured = _Begun(
+            asyncio.get_running_loop().start_tls(
+                self._transport, early, self._tls, server_side=True, ssl_handshake_timeout=GREETING_S
+            )
+        )
+        self._listener.came(self)
+        self._handshake = self._listener.spawn(self._shake_hands(secured, early))
+
+    def force_close(self) -> None:
+        if self._handshake is not None and self._transport is not None:
+            self._handshake.cancel()
+            self._transport.abort()
+
+    async def _shake_hands(self, begun: "_Begun[asyncio.Transport | None]", early: "_Early") -> None:
+        try:
+            secured = await begun
+        except OSError:
+            return  # the context tells why
+        finally:
+            self._listener.forget(self)
+        if secured is None or early.is_over:
+            return
+        caller = self._make()
+        secured.set_protocol(caller)
+        caller.connection_made(secured)
+        for data in early.data:
+            caller.data_received(data)
+
+
+class _Begun(Generic[_T]):
+    """A coroutine that has run as far as it comes at once. A task would begin it later, when uvloop has read already
+    what the other side said first, and nobody had it."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, _T]) -> None:
+        self._coroutine = coroutine
+        self._waits_for = coroutine.send(None)
+
+    def __await__(self) -> Generator[Any, Any, _T]:
+        waits_for = self._waits_for
+        while True:
+            try:
+                try:
+                    sent = yield waits_for
+                except BaseException as error:  # for whoever waits in there
+                    waits_for = self._coroutine.throw(error)
+                else:
+                    waits_for = self._coroutine.send(sent)
+            except StopIteration as end:
+                return cast("_T", end.value)
+
+
+class _Early(asyncio.Protocol):
+    """Takes what comes in one piece with the end of the handshake."""
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+        self.is_over = False
+
+    def data_received(self, data: bytes) -> None:
+        self.data.append(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.is_over = True
+
+
 class Listener:
     def __init__(
         self,
@@ -71,7 +157,8 @@ class Listener:
     ) -> None:
         self.count = count
         self._answer = answer
-        self._strangers: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        self._strangers: dict[Stranger, asyncio.TimerHandle] = {}
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._http: web.Server | None = None
         self._sockets: asyncio.Server | None = None
 
@@ -79,25 +166,24 @@ class Listener:
         """Returns the port. Raises `OSError` when it is taken."""
         loop = asyncio.get_running_loop()
         http = web.Server(self._answer)
+
+        def caller() -> Caller:
+            return Caller(http, self, loop)
+
         self._sockets = await loop.create_server(
-            lambda: Caller(http, self, loop),
-            host or None,
-            port,
-            backlog=128,
-            ssl=tls,
-            ssl_handshake_timeout=GREETING_S if tls else None,
+            caller if tls is None else lambda: Door(tls, self, caller), host or None, port, backlog=128
         )
         self._http = http
         bound: int = self._sockets.sockets[0].getsockname()[1]
         return bound
 
-    def came(self, caller: web.RequestHandler) -> None:
+    def came(self, caller: Stranger) -> None:
         if len(self._strangers) >= MAX_STRANGERS:
             self._send_off(next(iter(self._strangers)), "crowded")
         timer = asyncio.get_running_loop().call_later(GREETING_S, self._send_off, caller, "no-hello")
         self._strangers[caller] = timer
 
-    def is_stranger(self, caller: web.RequestHandler) -> bool:
+    def is_stranger(self, caller: Stranger) -> bool:
         return caller in self._strangers
 
     def greeted(self, caller: web.RequestHandler) -> None:
@@ -105,9 +191,15 @@ class Listener:
         self.forget(caller)
         caller.resume_reading()
 
-    def forget(self, caller: web.RequestHandler) -> None:
+    def forget(self, caller: Stranger) -> None:
         if timer := self._strangers.pop(caller, None):
             timer.cancel()
+
+    def spawn(self, handshake: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(handshake)
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+        return task
 
     async def close(self) -> None:
         """Take nobody in any more, and end whoever is still here."""
@@ -117,12 +209,13 @@ class Listener:
         for stranger in list(self._strangers):
             self.forget(stranger)
             stranger.force_close()
+        await asyncio.gather(*self._handshakes, return_exceptions=True)
         await self._http.shutdown(GRACE_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 await self._sockets.wait_closed()
 
-    def _send_off(self, caller: web.RequestHandler, kind: str) -> None:
+    def _send_off(self, caller: Stranger, kind: str) -> None:
         self.count(kind)
         self.forget(caller)
         caller.force_close()
