@@ -10,6 +10,7 @@ led `leadership.py`.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -52,6 +53,10 @@ from raftq_k8s.raft.types import (
 )
 from raftq_k8s.state.commands import Noted
 from raftq_k8s.state.machine import StateMachine
+
+LOOKED_THROUGH_AT_ONCE: Final = 4 << 20
+"""Bytes that patches look through before whoever runs this node may see what else there is: a batch of them would let a
+leader miss its heartbeats, each of them being harmless."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -340,7 +345,9 @@ class Driver:
         committed, self._to_apply = self._to_apply, ()
         if not committed:
             return
-        for entry in committed:
+        document = self._state.document
+        until = document.looked_through_bytes + LOOKED_THROUGH_AT_ONCE
+        for last, entry in enumerate(committed, start=1):
             match entry.kind:
                 case EntryKind.COMMAND:
                     result: Outcome | None = self._state.apply(entry.index, entry.command)
@@ -350,6 +357,9 @@ class Driver:
                 case EntryKind.NOOP:
                     result = None
             self._submissions.committed(entry.index, entry.term, result)
+            if document.looked_through_bytes >= until:
+                committed, self._to_apply = committed[:last], committed[last:]
+                break
         assert isinstance(self._phase, Consensus)
         self._snapshots.applied(committed)
         self._has_applied(self._phase, committed[-1].index, committed[-1].term)
@@ -374,7 +384,8 @@ class Driver:
         if out.install is not None:
             self._snapshots.restore(out.install)
             self._submissions.covered(out.install.index)
-        self._to_apply = out.committed
+            self._to_apply = ()
+        self._to_apply += out.committed
         self._reads.answered(out, now)
         self._reads.applied(self.applied_index)
 

@@ -80,6 +80,8 @@ class Document:
         self._changed: Index = NO_INDEX
         self.journal = Journal()
         """What changed lately."""
+        self.looked_through_bytes = 0
+        """By all patches since the start: so whoever applies many of them knows when it has worked for long enough."""
 
     def apply(self, index: Index, command: DocumentCommand) -> DocumentResult:
         """Raises `UnreadableCommand` for what is no JSON though it has to be, and has then changed nothing."""
@@ -207,6 +209,8 @@ class Document:
             return TooMuchToMerge(index, MERGED_BYTES)
         except (ValueError, RecursionError) as error:
             raise UnreadableCommand(index, str(error)) from error
+        finally:
+            self.looked_through_bytes += draft.looked_through_bytes
         if draft.size_bytes > self.limit_bytes:
             return TooBig(index, self.limit_bytes)
         self._become(index, draft)

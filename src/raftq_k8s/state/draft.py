@@ -39,6 +39,10 @@ class Draft:
         self._count = len(keys) if keys is not None else 0
         self._changed: dict[str, bytes | None] = {}
 
+    @property
+    def looked_through_bytes(self) -> int:
+        return self._merging.looked_through_bytes
+
     def carry_out(self, operation: Operation) -> bool:
         """Whether what it changes existed. Raises `NoKeys`, `TooMuch`, and `ValueError` or
         `RecursionError` for what is no JSON; the draft is of no use then."""

@@ -40,7 +40,11 @@ class Merging:
     meanwhile."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._left = most_bytes
+        self._left = self._most = most_bytes
+
+    @property
+    def looked_through_bytes(self) -> int:
+        return self._most - self._left
 
     def merged(self, target: bytes | None, patch: bytes) -> bytes | None:
         """What comes of `target` (`None`: there is nothing yet), or `None` where the patch changes nothing of it.

@@ -4,12 +4,16 @@ import msgspec
 import pytest
 from driver_cluster import LARGEST, SETTINGS, DriverCluster, member, record
 
+from raftq_k8s.node import driver as driver_of_node
 from raftq_k8s.node import submissions
-from raftq_k8s.node.actions import BirthReceipt
+from raftq_k8s.node.actions import Actions, BirthReceipt
 from raftq_k8s.node.forwarding import Forward, Forwarded, Refused, Unknown
-from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, VoteRequest
+from raftq_k8s.raft.consensus import Consensus
+from raftq_k8s.raft.membership import Membership
+from raftq_k8s.raft.messages import AppendEntries, Entry, EntryKind, SnapshotMark, VoteRequest
+from raftq_k8s.raft.output import NO_OUTPUT
 from raftq_k8s.raft.types import BootId, Generation, Incarnation, Index, Term
-from raftq_k8s.state.commands import Applied, Put, Replace, encode
+from raftq_k8s.state.commands import Applied, Patch, Put, Replace, encode
 from raftq_k8s.state.document import UnreadableCommand
 
 ABC = ("a", "b", "c")
@@ -282,6 +286,38 @@ def test_a_command_that_nobody_could_apply_is_refused_before_the_log() -> None:
         token = cluster.submit("a", command)
         assert cluster["a"].resolved[token] == Refused("malformed")
     assert cluster["a"].driver.status(cluster.now).last_index == last
+
+
+def test_patches_that_take_long_are_applied_in_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = DriverCluster("a")
+    cluster.elect()
+    driver = cluster["a"].driver
+    patches = [encode(Patch(b'{"k":{"x":%d}}' % number)) for number in range(4)]
+    portions = []
+    has_applied = driver._has_applied
+
+    def noted(consensus: Consensus, index: Index, term: Term) -> None:
+        portions.append(index)
+        has_applied(consensus, index, term)
+
+    monkeypatch.setattr(driver, "_has_applied", noted)
+    cluster.submit("a", encode(Put("k", b"{}")), *patches, encode(Put("l", b"1")))
+    together, portions = portions, []
+    monkeypatch.setattr(driver_of_node, "LOOKED_THROUGH_AT_ONCE", 1)
+    last = cluster.submit("a", encode(Put("k", b"{}")), *patches, encode(Put("l", b"1")))
+    assert len(together) == 1
+    assert portions == [together[0] + number for number in (2, 3, 4, 5, 6)]
+    assert cluster["a"].resolved[last] == Applied(together[0] + 6, True)
+    assert cluster["a"].document.get("k") == (b'{"x":3}', together[0] + 5)
+
+
+def test_a_leaders_snapshot_takes_the_place_of_what_was_yet_to_be_applied() -> None:
+    cluster = DriverCluster("a")
+    driver = cluster["a"].driver
+    driver._to_apply = (Entry(Index(2), Term(1), EntryKind.COMMAND, encode(Put("k", b"1"))),)
+    mark = SnapshotMark(Index(9), Term(1), Membership(()), 100, 0)
+    driver._take(msgspec.structs.replace(NO_OUTPUT, install=mark), Actions(), cluster.now)
+    assert driver._to_apply == ()
 
 
 def test_a_command_that_this_release_cannot_read_ends_the_process() -> None:
