@@ -547,6 +547,22 @@ async def test_a_peer_that_answers_no_ping_is_lost(node: MakeNode, monkeypatch: 
     assert a.connected(b)
 
 
+async def test_a_ping_that_cannot_be_answered_any_more_is_the_end_and_no_error(
+    node: MakeNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def too_late(*_: object) -> None:  # as after a freeze: the ping was read, and the socket has ended since
+        raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+
+    a, b = await pair(node)
+    monkeypatch.setattr(aiohttp.ClientWebSocketResponse, "pong", too_late)
+    monkeypatch.setattr(websocket, "HEARTBEAT_S", 0.1)
+    c = await node(C)
+    c.knows(a)
+    await until(lambda: c.lost_peers and a.lost_peers, "lost by both")
+    assert a.connected(b)
+    assert "a task of the transport failed" not in caplog.text
+
+
 async def test_ipv6_addresses_are_dialled(node: MakeNode) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()

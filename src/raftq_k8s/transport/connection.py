@@ -89,7 +89,10 @@ class Connection:
 
     async def receive(self) -> Frame:
         """The next frame. Raises `BadFrame`, or `ConnectionOver` at the end."""
-        message = await self._websocket.receive()
+        try:
+            message = await self._websocket.receive()
+        except ConnectionError:  # a ping was to be answered on a socket that has ended meanwhile, as after a freeze
+            raise ConnectionOver(None, "") from None
         if message.type is WSMsgType.BINARY:
             return frames.decode(message.data)
         if message.type is WSMsgType.TEXT:
