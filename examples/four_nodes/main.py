@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
 from raftq_k8s import RaftNode, Raftq, RaftqOptions
-from raftq_k8s.node.errors import NotLeader
+from raftq_k8s.node.errors import NotLeader, UnknownEvent
 
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else Path(tempfile.gettempdir()) / "raftq")
 FIRST_PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 5050
@@ -94,7 +94,11 @@ class Program:
         try:
             await self.raft.dispatch(request.match_info["action"], await request.json())
         except NotLeader as error:
-            return web.Response(status=409, text=str(error))
+            return web.Response(status=409, text=f"{error}\n")
+        except UnknownEvent as error:
+            return web.Response(status=404, text=f"{error}\n")
+        except json.JSONDecodeError as error:
+            return web.Response(status=400, text=f"the body is no JSON: {error}\n")
         return web.Response()
 
     async def show(self, request: web.Request) -> web.Response:

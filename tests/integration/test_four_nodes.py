@@ -146,6 +146,18 @@ def test_a_leader_that_leaves_hands_over_and_all_may_stop_at_once(four: FourNode
     four.until_all_have({"colour": "blue"})
 
 
+def test_what_is_no_message_is_answered_so_and_ends_nothing(four: FourNodes) -> None:
+    port = four.start()
+    four.leader()
+    for action, body, status in ("replicateData", b"{bad", 400), ("noSuchEvent", b"{}", 404):
+        with pytest.raises(HTTPError) as refused:
+            urlopen(Request(f"http://127.0.0.1:{port}/raft/action/{action}", body), timeout=15)
+        assert refused.value.code == status
+        refused.value.close()
+    assert four.leader() == port
+    assert "Traceback" not in (four.folder / f"{port}.log").read_text()
+
+
 def test_a_torn_file_is_no_fresh_start(four: FourNodes, tmp_path: Path) -> None:
     port = four.start()
     four.leader()
