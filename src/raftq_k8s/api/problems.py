@@ -22,7 +22,16 @@ from raftq_k8s.node.errors import (
     TooManySessions,
     VolumeFull,
 )
-from raftq_k8s.state.commands import DocumentRefusal, NotAnObject, NotAsExpected, TooBig, TooMuchToMerge
+from raftq_k8s.state.commands import (
+    DocumentCommand,
+    DocumentRefusal,
+    NotAnObject,
+    NotAsExpected,
+    PutIf,
+    TooBig,
+    TooMuchToMerge,
+    Transaction,
+)
 
 PROBLEM = b"application/problem+json"
 RETRY_AFTER = b"Retry-After: 1\r\n"
@@ -143,7 +152,7 @@ def refused_by_node(error: NodeError) -> Problem:
             return Problem(422, "sequence-reused", "Sequence reused", f"{error}; nothing was done")
 
 
-def refused_by_document(result: DocumentRefusal) -> Problem:
+def refused_by_document(result: DocumentRefusal, command: DocumentCommand) -> Problem:
     match result:
         case NotAnObject(revision):
             return document_is_no_object({"revision": revision})
@@ -157,9 +166,25 @@ def refused_by_document(result: DocumentRefusal) -> Problem:
             )
             return Problem(413, "too-much-to-merge", "Too much to merge", detail, members={"revision": revision})
         case NotAsExpected(revision, found, condition):
-            it = f"its revision is {found} by now" if found else "there is no such key"
             members: dict[str, object] = {"revision": revision, "found": found, "condition": condition}
-            return Problem(412, "not-as-expected", "Not as expected", f"{it}; nothing changed", members=members)
+            detail = f"{_as_found(_condition_key(command, condition), found)}; nothing changed"
+            return Problem(412, "not-as-expected", "Not as expected", detail, members=members)
+
+
+def _condition_key(command: DocumentCommand, condition: int) -> str | None:
+    match command:
+        case Transaction(conditions):
+            return conditions[condition].key
+        case PutIf(key):
+            return key
+        case _:
+            return None
+
+
+def _as_found(key: str | None, found: int) -> str:
+    if key is None:
+        return f"the document has revision {found} by now"
+    return f"{key!r} has revision {found} by now" if found else f"there is no key {key!r}"
 
 
 def document_is_no_object(members: dict[str, object] | None = None) -> Problem:

@@ -37,7 +37,7 @@ class Writes:
         result = await self._node.submit(carried, self._timeout_s)
         if isinstance(result, Applied | Transacted):
             return result
-        raise refused_by_document(result)
+        raise refused_by_document(result, command)
 
     def headers_of_leader(self) -> bytes:
         """The header line that names it, where one is known."""

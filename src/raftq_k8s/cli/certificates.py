@@ -38,6 +38,10 @@ class NotMade(Exception):
     """The message says what is in the way."""
 
 
+class NobodyNamed(Exception):
+    """The message says which name is none, or that there is none at all."""
+
+
 class Authority(NamedTuple):
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
@@ -45,9 +49,13 @@ class Authority(NamedTuple):
 
 def run(folder: Path, members: Sequence[str], service: str, namespace: str, days: int, as_json: bool) -> int:
     try:
+        wanted = _wanted(members, service, namespace)
         folder.mkdir(parents=True, exist_ok=True)
         authority = the_authority(folder)
-        made = [issue(authority, folder / name, names, days) for name, names in _wanted(members, service, namespace)]
+        made = [issue(authority, folder / name, names, days) for name, names in wanted]
+    except NobodyNamed as error:
+        print(f'raftq: {error} (see "raftq certs --help")', file=sys.stderr)
+        return 2
     except NotMade as error:
         print(f"raftq certs: {error}", file=sys.stderr)
         return 1
@@ -107,11 +115,13 @@ def _wanted(members: Sequence[str], service: str, namespace: str) -> list[tuple[
     zone = f"{service}.{namespace}.svc" if service else ""
     if not members:
         if not zone:
-            raise NotMade("for whom? name members (raftq-0 raftq-1 …), or give --service and --namespace for all pods")
+            raise NobodyNamed(
+                "for whom? Name members (raftq-0 raftq-1 …), or give --service and --namespace for all pods"
+            )
         return [(SHARED, [f"*.{zone}"])]
     for name in members:
         if not re.fullmatch("[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?", name):
-            raise NotMade(f"{name!r} is no name of a member")
+            raise NobodyNamed(f"{name!r} is no name of a member")
     return [(name, [name, f"{name}.{zone}"] if zone else [name]) for name in members]
 
 

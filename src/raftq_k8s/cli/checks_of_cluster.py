@@ -109,7 +109,8 @@ def _majority(members: Sequence[Member]) -> Finding:
         if spare == 0 and len(voters) > 1:
             found = f"{len(voters)} voters tolerate no failure"
             return Finding("voters", State.NOTE, found, "run an odd number of members, three at least")
-        return Finding("voters", State.WELL, f"all {len(voters)} are connected")
+        found = f"all {len(voters)} are connected" if len(voters) > 1 else "there is one, and no failure is tolerated"
+        return Finding("voters", State.WELL, found)
     found = f"{', '.join(away)} of {len(voters)} away"
     if spare < 0:
         return Finding("voters", State.WRONG, f"{found}: there is no majority", advice)

@@ -37,7 +37,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return int(application(list(arguments) or ["--help"], prog_name="raftq", standalone_mode=False) or 0)
     except _UsageError as error:
-        print(f'raftq: {error.format_message().rstrip(".")} (see "{_command(arguments)} --help")', file=sys.stderr)
+        if complaint := error.format_message().rstrip("."):  # there is none where only the help is shown
+            print(f'raftq: {complaint} (see "{_command(arguments)} --help")', file=sys.stderr)
         return 2
     except typer.Abort:
         return 130

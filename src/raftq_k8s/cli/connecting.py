@@ -82,7 +82,7 @@ async def _with(client: "Client", work: "Callable[[Client], Awaitable[int]]") ->
 
 def said(error: Exception) -> int:
     """Say it in one line that tells what to do, and return the exit code."""
-    from raftq_k8s.client import Denied, OutcomeUnknown, Unavailable, Unreachable
+    from raftq_k8s.client import Denied, OutcomeUnknown, TokenUnreadable, Unavailable, Unreachable
 
     match error:
         case Unreachable():
@@ -93,6 +93,8 @@ def said(error: Exception) -> int:
             return complain(f"{error}: try again", TRY_AGAIN)
         case OutcomeUnknown():
             return complain(f"{error}; it may have been done: look before you repeat it", UNKNOWN)
+        case TokenUnreadable():
+            return complain(str(error), USAGE)
         case Denied():
             return complain(f"{error} (--token-file FILE, or RAFTQ_TOKEN_FILE)", NO)
         case _:

@@ -80,7 +80,7 @@ def _tell(path: Path, found: _Found) -> None:
     console = Console(highlight=False, soft_wrap=True)
     what = "volume" if found.of_volume else "snapshot"
     console.print(f" {escape(str(path))} is a [green]sound[/] {what}\n")
-    keys = "no object" if facts["keys"] is None else f"{facts['keys']} keys"
+    keys = "no object" if facts["keys"] is None else f"{facts['keys']} {'key' if facts['keys'] == 1 else 'keys'}"
     document = f"{keys}, {in_words(found.state.document.size_bytes)}, revision {facts['revision']}"
     console.print(f"   cluster    {escape(str(facts['cluster']))}")
     console.print(f"   taken at   index {facts['index']}, term {facts['term']}")

@@ -72,18 +72,23 @@ def _parts(picture: Picture, now_s: float) -> Iterable[RenderableType]:
         yield Text(f"last failover {ago} ago: {failover.before} → {failover.after}{took} ({reason})")
 
 
-def _title(picture: Picture) -> Text:
+def _title(picture: Picture) -> RenderableType:
     if picture.cluster is None:
         return Text.assemble((picture.asked, "bold"), " belongs to no cluster yet")
-    title = Text.assemble("cluster ", (picture.cluster, "bold"), f" · {_count(picture.voters, 'voter')} · ")
-    title.append(f"term {picture.term} · ")
+    return _Facts(
+        Text.assemble("cluster ", (picture.cluster, "bold")),
+        Text(_count(picture.voters, "voter")),
+        Text(f"term {picture.term}"),
+        _leader(picture),
+        Text(*_tolerance(picture)),
+    )
+
+
+def _leader(picture: Picture) -> Text:
     if picture.leader is None:
-        title.append(f"nobody leads for {seconds(picture.leaderless_s)}", "bold red")
-    else:
-        title.append("leader ").append(picture.leader, "bold green")
-        if picture.leader_for_s is not None:
-            title.append(f" for {seconds(picture.leader_for_s)}")
-    return title.append(" · ").append(*_tolerance(picture))
+        return Text(f"nobody leads for {seconds(picture.leaderless_s)}", "bold red")
+    since = "" if picture.leader_for_s is None else f" for {seconds(picture.leader_for_s)}"
+    return Text.assemble("leader ", (picture.leader, "bold green"), since)
 
 
 def _tolerance(picture: Picture) -> tuple[str, str]:
@@ -100,6 +105,25 @@ def _tolerance(picture: Picture) -> tuple[str, str]:
 
 def _count(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+class _Facts:
+    """On one line with dots between them, or on several where the terminal is too narrow: none is torn apart."""
+
+    def __init__(self, *facts: Text) -> None:
+        self._facts = facts
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        first, *others = self._facts
+        line = first
+        for fact in others:
+            longer = Text.assemble(line, " · ", fact)
+            if longer.cell_len > options.max_width:
+                yield line
+                line = fact
+            else:
+                line = longer
+        yield line
 
 
 class _Members:

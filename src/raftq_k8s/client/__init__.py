@@ -28,6 +28,7 @@ from raftq_k8s.client.errors import (
     Unavailable,
     Unreachable,
 )
+from raftq_k8s.client.exchange import TokenUnreadable
 from raftq_k8s.client.sessions import Session
 from raftq_k8s.client.writes import Condition, Delete, Patch, Presence, Put, Replace
 
@@ -58,6 +59,7 @@ __all__ = [
     "Role",
     "Session",
     "Status",
+    "TokenUnreadable",
     "Transacted",
     "Unavailable",
     "Unreachable",

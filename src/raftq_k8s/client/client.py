@@ -46,7 +46,7 @@ class Client(Writer):
     """To be used as an asynchronous context manager. Every call ends within `timeout_s`, and raises `ClientError`."""
 
     def __init__(
-        self, servers: Sequence[str] = (DEFAULT_SERVER,), *, token: str | Path | None = None, timeout_s: float = 10.0
+        self, servers: str | Sequence[str] = DEFAULT_SERVER, *, token: str | Path | None = None, timeout_s: float = 10.0
     ) -> None:
         """`servers`: `http://HOST:PORT` of any members, or of their Service; the first is asked first. `token`: itself,
         or the file that holds it. Raises `ValueError` for what is no address or no token."""

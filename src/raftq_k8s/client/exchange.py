@@ -71,7 +71,9 @@ class Token:
             return {"Authorization": f"Bearer {self._source}"}
         try:
             tokens = self._source.read_text().split()
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise TokenUnreadable(f"the token file {self._source} cannot be read: {error.strerror or error}") from None
+        except UnicodeDecodeError as error:
             raise TokenUnreadable(f"the token file {self._source} cannot be read: {error}") from None
         if not tokens or not _is_token(tokens[0]):
             raise TokenUnreadable(f"the token file {self._source} holds no token")
@@ -182,6 +184,10 @@ def _complaint(server: str, error: BaseException) -> str:
             return f"{server}: no connection in time"
         case TimeoutError():
             return f"{server} did not answer in time"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"{server}: its certificate is not to be trusted: {error.certificate_error}"
+        case aiohttp.ClientConnectorSSLError():  # its number is one of the TLS library, and no errno
+            return f"{server} does not speak TLS: is it http://?"
         case OSError(errno=int() as number) if number in errno.errorcode:
             return f"{server}: {os.strerror(number).lower()}"
         case aiohttp.ServerDisconnectedError():

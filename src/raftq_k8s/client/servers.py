@@ -10,8 +10,10 @@ DEFAULT_SERVER = "http://127.0.0.1:7480"
 
 
 class Servers:
-    def __init__(self, servers: Sequence[str]) -> None:
+    def __init__(self, servers: str | Sequence[str]) -> None:
         """Raises `ValueError` for what is no address."""
+        if isinstance(servers, str):  # which is a sequence, too, and its letters would pass for hosts
+            servers = (servers,)
         if not servers:
             raise ValueError("a client needs the address of a server at least")
         self._servers = tuple(dict.fromkeys(map(normal, servers)))

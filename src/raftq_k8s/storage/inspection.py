@@ -112,7 +112,9 @@ def _held(database: Path) -> Iterator[None]:
         fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB, _LOCKED_BYTES, _LOCKED_FROM)
         yield
     except BlockingIOError:
-        raise VolumeUnusable(f"{database} is held by a process: end that one first, or ask it by its status") from None
+        raise VolumeUnusable(
+            f"{database} is held by a process: end it first (or ask it, while it runs: raftq status)"
+        ) from None
     finally:
         os.close(handle)
 

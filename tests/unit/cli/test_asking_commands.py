@@ -113,7 +113,8 @@ def test_a_transaction_is_all_or_nothing(raftq):
     transaction = {"if": [{"key": "owner", "exists": False}], "do": [{"put": "owner", "value": "you"}]}
     code, out, _ = raftq("data", "txn", json.dumps(transaction), "--json")
     assert (code, json.loads(out)["existed"]) == (0, [False])
-    assert raftq("data", "txn", json.dumps(transaction))[0] == 1
+    code, _, err = raftq("data", "txn", json.dumps(transaction))
+    assert (code, "'owner' has revision" in err) == (1, True)
     assert raftq("data", "txn", "{}")[0] == 1
     assert raftq("data", "txn", "{")[0] == 2
 

@@ -50,13 +50,14 @@ def test_people_are_told_how_to_use_them(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("members", "complaint"), [([], "for whom?"), (["../raftq-0"], "'../raftq-0' is no name of a member")]
+    ("members", "complaint"), [([], "for whom?"), (["raftq-0", "../raftq-0"], "'../raftq-0' is no name of a member")]
 )
-def test_what_cannot_be_made_is_said_in_one_line(tmp_path, capsys, members, complaint):
-    assert run(tmp_path, members, "", "", 7, as_json=False) == 1
+def test_a_name_that_is_none_is_said_in_one_line_before_anything_is_made(tmp_path, capsys, members, complaint):
+    assert run(tmp_path, members, "", "", 7, as_json=False) == 2
     said = capsys.readouterr().err
     assert complaint in said
     assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_authority_that_was_spoilt_is_not_replaced(tmp_path, capsys):

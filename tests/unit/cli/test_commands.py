@@ -45,3 +45,17 @@ def test_what_is_no_address_is_a_mistake(capsys):
 def test_what_is_no_json_is_a_mistake_that_says_how_it_is_put(capsys):
     assert run(["data", "put", "colour", "blue"]) == 2
     assert "--text" in capsys.readouterr().err
+
+
+def test_a_group_without_a_command_shows_its_help_and_nothing_else(capsys):
+    assert run(["data"]) == 2
+    said = capsys.readouterr()
+    assert "Usage: raftq data" in said.out
+    assert said.err == ""
+
+
+def test_a_token_file_that_cannot_be_read_is_a_mistake_said_once(tmp_path, capsys):
+    assert run(["data", "get", "--token-file", str(tmp_path / "none")]) == 2
+    assert (
+        capsys.readouterr().err == f"raftq: the token file {tmp_path}/none cannot be read: No such file or directory\n"
+    )

@@ -84,6 +84,13 @@ def test_on_a_narrow_terminal_the_last_columns_go_and_no_name_is_cut(width):
     assert any(line.startswith(" ●  raftq-1  leader") for line in lines)
 
 
+@pytest.mark.parametrize("width", [40, 60, 72, 80])
+def test_on_a_narrow_terminal_no_fact_of_the_title_is_torn_apart(width):
+    title = picture(width=width).split("\n\n")[0].strip("\n")
+    facts = " · ".join(line.strip() for line in title.splitlines())
+    assert facts == "cluster raftq-7f3c · 3 voters · term 12 · leader raftq-1 for 3 h 12 min · tolerates 1 failure"
+
+
 def test_the_failure_that_may_not_come_is_announced():
     assert "tolerates no failure" in picture(away("raftq-0"), width=110)
     assert "✗  raftq-0  away" in picture(away("raftq-0"))

@@ -127,6 +127,23 @@ async def test_without_a_server_the_caller_hears_which_address_is_wrong():
             await client.get("colour")
 
 
+async def test_https_where_there_is_none_is_said_so():
+    async def in_plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(in_plain, "127.0.0.1", 0) as server:
+        address = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Client(address, timeout_s=0.3) as client:
+            with pytest.raises(Unreachable, match=f"^{address} does not speak TLS"):
+                await client.get("colour")
+
+
+async def test_one_address_needs_no_list():
+    async with ScriptedServer(BLUE) as server, Client(server.url) as client:
+        assert await client.get("colour") is not None
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [

@@ -56,7 +56,8 @@ async def fill(server: Server, requests: Sequence[Request]) -> None:
     """Each of the requests once. Raises `LoadFailed` if one is refused."""
     done = await _by_a_loop(server, iter(requests), _FILLERS, seconds=60.0)
     if done.failed:
-        raise LoadFailed(f"{server.host}:{server.port} refused {done.failed} of {len(requests)} puts")
+        perhaps = "" if server.authorization else ": if it asks for a token, name its file by --token-file"
+        raise LoadFailed(f"{server.host}:{server.port} refused {done.failed} of {len(requests)} puts{perhaps}")
 
 
 async def _by_wrk(server: Server, requests: Sequence[Request], clients: int, seconds: float) -> Load:
