@@ -7,8 +7,9 @@ this machine, which in Kubernetes means in this pod. A page that a browser shows
 came from, nor is whoever came through a proxy that says so.
 
 The token's file is read again when it changes, so that a token is replaced without a restart: each of its lines is a
-token, the old one and the new one for as long as both are about. A file that is gone or empty by then changes nothing:
-a half-written secret opens no door, and shuts out nobody.
+token, the old one and the new one for as long as both are about. A file that is gone or empty by then changes nothing,
+so that nobody is shut out while it is written anew; what it holds must come in one piece, as Kubernetes brings it, for
+half a token would be taken for one.
 """
 
 import hmac
