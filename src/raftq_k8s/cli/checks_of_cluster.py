@@ -176,7 +176,9 @@ def _labels(seen: Mapping[str, Seen]) -> list[Finding]:
     if not labels:
         return []
     pending = [name for name, label in labels.items() if label.pending]
-    shown = {label.labelled_leaders for label in labels.values() if label.labelled_leaders is not None}
+    leading = {name: label for name, label in labels.items() if name == seen[name].status.leader}
+    told = (leading or labels).values()  # the others look at the API now and then only: a moment ago may be long ago
+    shown = {label.labelled_leaders for label in told if label.labelled_leaders is not None}
     advice = "see the findings about kubernetes in those pods, and their logs: the leader's Service may lead nowhere"
     if pending:
         return [Finding("label", State.WRONG, f"{', '.join(pending)} could not write what Raft wants", advice)]

@@ -88,6 +88,12 @@ def test_what_is_not_well_is_found_with_what_to_do(asked, members, seen_there, c
     assert all(finding.advice for finding in findings if finding.state in (State.WRONG, State.NOTE))
 
 
+def test_a_follower_that_has_not_looked_since_the_label_moved_is_not_believed():
+    looked, not_yet = Label(pending=False, labelled_leaders=1), Label(pending=False, labelled_leaders=0)
+    members = seen("raftq-0", label=looked) | seen("raftq-1", label=not_yet)
+    assert states(judge(says(), THREE, members))["label"] is State.WELL
+
+
 @pytest.mark.parametrize(
     ("said_s", "began_s", "ended_s", "ahead_s"),
     [(100, 100.9, 101.2, 0), (100, 99.0, 109.0, 0), (107, 100.0, 101.5, 5.5), (100, 104.5, 104.6, -3.5)],
