@@ -42,7 +42,9 @@ def settings(flags: Sequence[str]) -> tuple[Plan | None, Finding]:
             return None, Finding("settings", State.SKIPPED, _ELSEWHERE)
         planned = plan(loaded)
     except SettingsError as error:
-        return None, Finding("settings", State.WRONG, str(error), "an agent does not start like this: mend the setting")
+        advice = "an agent does not start like this: mend the setting"
+        whence = "" if flags else ", or unset the variables RAFTQ_… if no agent is meant to run here"
+        return None, Finding("settings", State.WRONG, str(error), advice + whence)
     named = f"{planned.name}, one of {len(planned.birth.expected)}"
     if planned.warnings:
         return planned, Finding("settings", State.NOTE, f"{named}; {'; '.join(planned.warnings)}")

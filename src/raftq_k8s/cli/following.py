@@ -34,10 +34,7 @@ class Agent:
 
     def __init__(self, url: str, token_file: str) -> None:
         """Raises `ValueError` for what is no address."""
-        parts = urlsplit(url if "//" in url else f"//{url}")
-        if parts.scheme not in ("", "http") or not parts.hostname:
-            raise ValueError(f"{url!r} is no http://HOST:PORT")
-        self._host, self._port = parts.hostname, parts.port or 7480
+        self._host, self._port = _host_and_port(url)
         self._token_file = Path(token_file) if token_file else None
 
     def ask(self) -> dict[str, Any]:
@@ -51,7 +48,7 @@ class Agent:
         try:
             headers = {"Content-Type": "application/json"}
             if self._token_file is not None:
-                headers["Authorization"] = f"Bearer {self._token_file.read_text().strip()}"
+                headers["Authorization"] = f"Bearer {_token(self._token_file)}"
             connection.request(method, "/v1/application", body, headers)
             answer = connection.getresponse()
             told = json.loads(answer.read())
@@ -65,6 +62,27 @@ class Agent:
             raise Unanswered(f"no agent answers at {self._host}:{self._port}: {reason}") from error
         finally:
             connection.close()
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    """Raises `ValueError`."""
+    try:
+        parts = urlsplit(url if "//" in url else f"//{url}")
+        host, port = parts.hostname, parts.port or 7480
+    except ValueError:  # of the port, in words of its own
+        host, port = None, 0
+    if not host or parts.scheme not in ("", "http"):
+        raise ValueError(f"{url!r} is no http://HOST:PORT")
+    return host, port
+
+
+def _token(file: Path) -> str:
+    """Raises `Unanswered`."""
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise Unanswered(f"the token file {file} cannot be read: {reason}") from error
 
 
 class Following:

@@ -5,8 +5,10 @@ from servers that send a client on to it; it is asked first for what only a lead
 """
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 DEFAULT_SERVER = "http://127.0.0.1:7480"
+_AGENTS_PORT = 7480
 
 
 class Servers:
@@ -44,11 +46,19 @@ class Servers:
 
 
 def normal(server: str) -> str:
-    """`host:port` is taken as http. Raises `ValueError`."""
+    """`host:port` is taken as http, and a `host` alone has the port of an agent. Raises `ValueError`."""
     scheme, separator, rest = server.strip().partition("://")
     if not separator:
-        scheme, rest = "http", scheme
-    rest = rest.rstrip("/")
-    if scheme not in ("http", "https") or not rest or any(letter <= " " for letter in rest):
+        scheme, rest = "http", scheme if ":" in scheme or not scheme else f"{scheme}:{_AGENTS_PORT}"
+    address = f"{scheme}://{rest.rstrip('/')}"
+    if scheme not in ("http", "https") or any(letter <= " " for letter in rest) or not _names_a_host(address):
         raise ValueError(f"{server!r} is no address of a server: it is http://HOST:PORT")
-    return f"{scheme}://{rest}"
+    return address
+
+
+def _names_a_host(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and parts.port != 0  # it raises for what is no port
+    except ValueError:
+        return False

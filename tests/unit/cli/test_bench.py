@@ -80,6 +80,7 @@ async def test_nobody_to_ask_is_said_in_one_sentence():
         (["--beside", "zookeeper"], "etcd, pysyncobj, or all"),
         (["failover", "--server", "http://here:7480"], "leave out --server"),
         (["--server", "here:7480"], "is not http://HOST:PORT"),
+        (["--server", "http://here:http"], "is not http://HOST:PORT"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_is_started(arguments, complaint, capsys):

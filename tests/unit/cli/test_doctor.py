@@ -193,6 +193,15 @@ def test_settings_that_do_not_fit_together_are_a_finding():
     assert finding.state is State.WRONG
 
 
+def test_settings_that_only_variables_hold_are_named_as_such(monkeypatch):
+    monkeypatch.setenv("RAFTQ_PEERS", "raftq-0=127.0.0.1:7400")
+    monkeypatch.setenv("RAFTQ_NAME", "no-ordinal")
+    _, finding = checks_here.settings([])
+    assert "unset the variables RAFTQ_…" in finding.advice
+    _, finding = checks_here.settings(["--name", "raftq"])
+    assert "variables" not in finding.advice
+
+
 def test_away_from_an_agent_only_the_cluster_is_looked_at(monkeypatch):
     for variable in ("RAFTQ_PEERS", "RAFTQ_SERVICE", "RAFTQ_NAME"):
         monkeypatch.delenv(variable, raising=False)

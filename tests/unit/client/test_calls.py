@@ -19,6 +19,7 @@ from raftq_k8s.client import (
     Unavailable,
     Unreachable,
 )
+from raftq_k8s.client.servers import normal
 
 DONE = json_reply(200, {"revision": 7}, ETag='"7"')
 CREATED = json_reply(201, {"revision": 7}, ETag='"7"')
@@ -286,10 +287,26 @@ async def test_a_leader_of_an_older_term_is_no_answer():
         assert [(await client.leader()).term, (await client.leader()).term] == [8, 8]
 
 
-@pytest.mark.parametrize("address", ["", "ftp://raftq", "http://", "http://a b"])
+@pytest.mark.parametrize(
+    "address",
+    ["", "ftp://raftq", "http://", "http://a b", "http://a:b", "http://a:65536", "http://:7480", "http://[::1"],
+)
 def test_what_is_no_address_is_refused_at_once(address):
     with pytest.raises(ValueError, match="no address"):
         Client([address])
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("raftq", "http://raftq:7480"),
+        ("raftq:80", "http://raftq:80"),
+        ("http://raftq/", "http://raftq"),
+        ("https://raftq:7480", "https://raftq:7480"),
+    ],
+)
+def test_a_host_alone_is_asked_at_the_port_of_an_agent(said, meant):
+    assert normal(said) == meant
 
 
 async def test_a_cancelled_call_is_over():

@@ -138,7 +138,11 @@ def _contenders(text: str) -> tuple[str, ...]:
 
 
 def _server(url: str, token: str) -> Server:
-    parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 7480
+    except ValueError:  # of the port, in words of its own
+        host, port = None, 0
+    if not host or parts.scheme != "http" or parts.path not in ("", "/"):
         raise BadArgument(f"server {url!r} is not http://HOST:PORT")
-    return Server(parts.hostname, parts.port or 7480, f"Bearer {token}" if token else "")
+    return Server(host, port, f"Bearer {token}" if token else "")
