@@ -6,6 +6,7 @@ import logging
 import socket
 
 import aiohttp
+import aiohttp.web
 import pytest
 import uvloop
 from test_websocket_transport import A, B, Node, forward, until
@@ -319,6 +320,33 @@ async def test_a_proof_serves_once_and_one_side_only(start, tmp_path):
     assert len(set(seen)) == 4
     await until(lambda: b.transport.bad_frames["secret"] == 4, "all to be counted")
     assert b.greetings == []
+
+
+async def test_a_listener_that_repeats_a_proof_is_not_talked_to(start, tmp_path):
+    shared = secret(tmp_path, "0123456789abcdef")
+    b = await start(B, secret=shared)
+    async with aiohttp.ClientSession() as session:
+        headers = {"Raftq-Challenge": "00" * 32}
+        async with session.ws_connect(f"ws://127.0.0.1:{b.transport.port}/raft", headers=headers) as websocket:
+            proof = await websocket.receive_bytes()
+
+    async def repeat(request):
+        websocket = aiohttp.web.WebSocketResponse()
+        await websocket.prepare(request)
+        await websocket.send_bytes(proof)
+        answers.append((await websocket.receive()).type)
+        return websocket
+
+    answers = []
+    runner = aiohttp.web.ServerRunner(aiohttp.web.Server(repeat))
+    await runner.setup()
+    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    a = await start(A, secret=shared)
+    a.transport.sighted(B, "127.0.0.1", site._server.sockets[0].getsockname()[1])
+    await until(lambda: a.transport.bad_frames["secret"] and answers, "it to be counted")
+    assert aiohttp.WSMsgType.BINARY not in answers  # nothing was proven to it
+    await runner.cleanup()
 
 
 async def test_a_secret_is_replaced_without_a_restart(start, tmp_path):

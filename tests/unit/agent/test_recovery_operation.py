@@ -7,10 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from raftq_k8s.agent.anew import Work
+from raftq_k8s.agent.before_the_start import joins_only
 from raftq_k8s.agent.recovery import SILENCE, Recovery
 from raftq_k8s.api.views import OperationRefused
 from raftq_k8s.node.status import NodeStatus, RaftRole
 from raftq_k8s.raft.types import NO_INDEX, ClusterId, MemberId, Term
+from raftq_k8s.storage import archive
 
 HERE, NEW = ClusterId("7f3c"), ClusterId("91ab")
 ME = MemberId("raftq-0")
@@ -127,3 +129,17 @@ def test_where_somebody_leads_before_the_node_has_ended_nothing_is_given_up(
     with pytest.raises(OperationRefused, match="raftq-1 leads"):
         begun[0]()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_crash_while_a_volume_is_given_up_leaves_no_blank_one_that_joins_any_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> Path:
+        raise OSError("as if the process had died")
+
+    monkeypatch.setattr(archive, "move", crash)
+    begun: list[Work] = []
+    Recovery(Node(LOST), tmp_path, ME, ELECTION, lambda work: begun.append(work) or True).join(NEW)  # type: ignore[func-returns-value]
+    with pytest.raises(OSError, match="died"):
+        begun[0]()
+    assert joins_only(tmp_path) == NEW

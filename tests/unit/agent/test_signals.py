@@ -17,6 +17,7 @@ class NotingAgent:
         self.log = []
         self.anew = Anew()
         self.answering = asyncio.Event()
+        self.leaving = asyncio.Event()
 
     async def steps(self):
         while True:
@@ -35,6 +36,7 @@ class NotingAgent:
 
     async def leave(self, reason):
         self.log.append("leave")
+        await self.leaving.wait()
 
     async def close(self):
         self.log.append("close")
@@ -66,8 +68,20 @@ async def done(agent, *steps):
 async def test_asked_to_stop_it_leaves_and_ends_with_0(run):
     agent, ended = run()
     await done(agent, "start")
+    agent.leaving.set()
     os.kill(os.getpid(), signal.SIGTERM)
     assert await ended == 0
+    assert agent.log == ["start", "leave", "close"]
+
+
+async def test_asked_twice_it_hurries(run):
+    agent, ended = run()
+    await done(agent, "start")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await done(agent, "start", "leave")
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(5):
+        assert await ended == 0
     assert agent.log == ["start", "leave", "close"]
 
 

@@ -29,7 +29,7 @@ class WatchedCommand:
         self._socket.setblocking(False)
         self._stop_timeout = stop_timeout
         self._on_end = on_end
-        first = int(boottime())  # the watchdog knows those of the life before, if this process has begun anew
+        first = int(boottime() * 1000)  # the watchdog knows those of the life before, if this process has begun anew
         self._starts = count(first)
         self._start = 0
         self._term: Term | None = None

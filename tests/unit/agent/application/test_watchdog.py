@@ -122,8 +122,12 @@ watchdog = socket.socket(fileno=int(sys.argv[-1]))
 now = time.clock_gettime(time.CLOCK_BOOTTIME) * 1000
 watchdog.send(json.dumps({"start": 1, "ask_at": now + 60000, "kill_at": now + 60000}).encode())
 assert watchdog.recv(65536)
-sys.stdin.readline()
-watchdog.send(b"no order")
+said = sys.stdin.readline().strip()
+if said == "end it":
+    watchdog.send(json.dumps({"start": 0, "stop": 5, "kill_at": now + 60000}).encode())
+    print(watchdog.recv(65536).decode(), flush=True)
+else:
+    watchdog.send(b"no order")
 time.sleep(60)
 """
 
@@ -150,6 +154,7 @@ def family(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", watchdog.__file__, json.dumps(given)],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -165,6 +170,14 @@ def test_a_watchdog_that_fails_leaves_nobody_behind(family):
     process.stdin.flush()
     assert process.wait(5.0) == 1
     until(lambda: not any(map(lives, pids)))
+
+
+def test_an_order_to_end_is_answered_when_all_has_ended_and_not_before(family):
+    process, pids = family
+    process.stdin.write(b"end it\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline()) == {"start": 1, "running": False, "exit": 143, "asked": True}
+    assert not any(map(lives, pids))
 
 
 def test_a_quit_from_the_terminal_ends_all_of_it(family):
