@@ -1,12 +1,16 @@
 """A volume that is given up moves as a whole, also where a crash cuts the move short, and nothing of it is lost."""
 
+import shutil
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from volume_contents import BIRTH, VOTED, log, restored, write
+from volume_contents import BIRTH, MEMBER, VOTED, entries, log, restored, write
 
 from raftq_k8s.raft.persistence import Write
 from raftq_k8s.storage import archive, schema, watermark
+from raftq_k8s.storage.sqlite import SqliteVolume
 from raftq_k8s.storage.volume import VolumeUnusable
 
 
@@ -24,6 +28,21 @@ def test_what_is_left_is_blank_and_what_moved_is_whole(volume: Path) -> None:
     assert (fresh.birth, fresh.generation) == (None, 1)
     assert fresh.incarnation != former.incarnation
     assert (kept.incarnation, kept.birth, kept.entries) == (former.incarnation, BIRTH, former.entries)
+
+
+@pytest.mark.parametrize("give_up", [archive.move, archive.copy])
+def test_what_a_killed_process_left_in_the_write_ahead_log_is_archived_too(
+    tmp_path: Path, give_up: Callable[[Path, str], Path]
+) -> None:
+    running, left = tmp_path / "running", tmp_path / "left"
+    running.mkdir()
+    volume = SqliteVolume(running, MEMBER)
+    with closing(volume):
+        volume.open()
+        volume.write(log(1, 9)).result()
+        shutil.copytree(running, left)
+    assert (left / f"{schema.FILE}-wal").stat().st_size > 0
+    assert restored(give_up(left, "killed")).entries == [*entries(1, 9)]
 
 
 def test_one_that_moves_under_the_same_name_takes_nobodys_place(volume: Path) -> None:
