@@ -114,3 +114,4 @@ async def test_each_kind_of_load_comes_out_as_a_row_and_as_json(capsys):
     assert "asked at there:8080" in shown
     assert "1234" in shown
     assert "p99 ms" in shown
+    assert not [line for line in shown.splitlines() if line != line.rstrip()]

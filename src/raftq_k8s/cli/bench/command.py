@@ -7,17 +7,17 @@ from typing import NamedTuple, get_args
 from urllib.parse import urlsplit
 
 import msgspec
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
+from raftq_k8s.cli import showing
 from raftq_k8s.cli.bench import failover, puts_and_gets
 from raftq_k8s.cli.bench.failover import Failovers
 from raftq_k8s.cli.bench.load import LoadFailed, Server
 from raftq_k8s.cli.bench.puts_and_gets import Row, What
 from raftq_k8s.cli.local_cluster import ClusterFailed
 
-_WIDTH = 140
-"""Of what is read by no terminal."""
 MEASUREMENTS = ("puts", "gets", "failover")
 
 
@@ -80,9 +80,10 @@ def show(found: Found, server: Server | None) -> None:
     if found.gets:
         _table(f"linearizable gets of 256 bytes, {where}", found.gets)
     if one := found.failover:
-        console = _console()
-        console.print("kill -9 of the leader → first put accepted elsewhere", style="bold")
-        console.print(f"{one.rounds} rounds: median {one.median_s} s, p90 {one.p90_s} s, slowest {one.slowest_s} s\n")
+        title = Text("kill -9 of the leader → first put accepted elsewhere", "bold")
+        rounds = "1 round" if one.rounds == 1 else f"{one.rounds} rounds"
+        said = f"{rounds}: median {one.median_s} s, p90 {one.p90_s} s, slowest {one.slowest_s} s"
+        showing.show(Group(title, Text(said), Text()))
 
 
 async def _measure(asked: Asked) -> Found:
@@ -104,13 +105,7 @@ def _table(title: str, rows: Sequence[Row]) -> None:
     table.add_column("asked by")
     for row in rows:
         table.add_row(*map(str, msgspec.structs.astuple(row)))
-    console = _console()
-    console.print(title, style="bold")
-    console.print(table, end="\n\n")
-
-
-def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    showing.show(Group(Text(title, "bold"), table, Text()))
 
 
 def _counts(text: str) -> tuple[int, ...]:
