@@ -16,6 +16,7 @@ import msgspec
 
 from raftq_k8s.node.actions import Actions, BirthReceipt, Load, Loaded, SliceReceipt, SliceWanted, Written
 from raftq_k8s.node.forwarding import Forward, Forwarded, Outcome
+from raftq_k8s.node.given import Node
 from raftq_k8s.node.handovers import Handovers
 from raftq_k8s.node.leadership import Failover, Leadership
 from raftq_k8s.node.notes import of_members, of_room, of_standing
@@ -25,30 +26,25 @@ from raftq_k8s.node.read_queue import ReadQueue
 from raftq_k8s.node.readings import members_of, status_of
 from raftq_k8s.node.room import Room
 from raftq_k8s.node.session_time import SessionTime
-from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds, Snapshots
+from raftq_k8s.node.snapshots import Snapshots
 from raftq_k8s.node.status import MemberStatus, NodeStatus
 from raftq_k8s.node.submissions import Submission, Submissions, Token
 from raftq_k8s.node.timings import Timings
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.node.unborn import Unborn
 from raftq_k8s.raft import output
-from raftq_k8s.raft.birth import Birth, BirthRule
+from raftq_k8s.raft.birth import Birth, Testimony
 from raftq_k8s.raft.consensus import Consensus, NotLeader
 from raftq_k8s.raft.membership import BirthRecord, Change, Hello, Identity, Refusal
 from raftq_k8s.raft.messages import Entry, EntryKind, JoinResponse
 from raftq_k8s.raft.output import NO_OUTPUT, Accepted, ChunkWanted, EntriesWanted, Output, Standing
-from raftq_k8s.raft.persistence import Restored
-from raftq_k8s.raft.settings import Settings
 from raftq_k8s.raft.types import (
     LONGEST_STEP,
     NO_INDEX,
     NO_TERM,
-    BootId,
-    ClusterId,
     Index,
     Instant,
     MemberId,
-    Milliseconds,
     Term,
 )
 from raftq_k8s.state.commands import Noted
@@ -57,23 +53,6 @@ from raftq_k8s.state.machine import StateMachine
 LOOKED_THROUGH_AT_ONCE: Final = 4 << 20
 """Bytes that patches look through before whoever runs this node may see what else there is: a batch of them would let a
 leader miss its heartbeats, each of them being harmless."""
-
-
-class Node(msgspec.Struct, frozen=True):
-    """What is given to a node at its start and stays."""
-
-    restored: Restored
-    boot: BootId
-    rule: BirthRule
-    cluster: ClusterId
-    """The id of a cluster that this node founds, if it does."""
-    settings: Settings
-    seed: int
-    http_address: str
-    largest_command: int
-    session_time_interval: Milliseconds = 5_000.0
-    """So often a leader tells the log how much time has passed, while sessions exist that may expire by it."""
-    snapshots: SnapshotBounds = BOUNDS
 
 
 class Driver:
@@ -279,6 +258,11 @@ class Driver:
         if isinstance(self._phase, Consensus):
             self._phase.observe_term(term, now)
 
+    def witnessed(self, testimony: Testimony) -> None:
+        """What the witness of births shows, asked because of this node's `wish`."""
+        if isinstance(self._phase, Unborn):
+            self._phase.birth.witnessed(testimony)
+
     def ignore(self, kind: str) -> None:
         """Count what is not listened to."""
         self._ignored[kind] = self._ignored.get(kind, 0) + 1
@@ -469,6 +453,16 @@ class Driver:
         if not isinstance(self._phase, Consensus):
             return ()
         return members_of(self._phase, self.identity.member, self._connected, self._peers, now)
+
+    @property
+    def birth(self) -> BirthRecord | None:
+        """Of the cluster that this node belongs to, once it is on the volume."""
+        return self._record
+
+    @property
+    def wish(self) -> BirthRecord | None:
+        """Of the cluster that it would found, where it belongs to none."""
+        return self._phase.birth.wish if isinstance(self._phase, Unborn) else None
 
     @property
     def _waiting_for(self) -> str | None:

@@ -17,9 +17,10 @@ import msgspec
 from raftq_k8s.node import options as sizing
 from raftq_k8s.node.bus import Bus, Listener, Unsubscribe
 from raftq_k8s.node.bus_transport import BusTransport
-from raftq_k8s.node.driver import Driver, Node
+from raftq_k8s.node.driver import Driver
 from raftq_k8s.node.errors import BadMessage, NoLeader, NotLeader, NotStarted, TooLarge, UnknownEvent
 from raftq_k8s.node.events import SENT_AS, RaftEvent, RaftNode
+from raftq_k8s.node.given import Node
 from raftq_k8s.node.leadership import Failover
 from raftq_k8s.node.options import RaftqOptions
 from raftq_k8s.node.recording import RecordedDriver
@@ -28,8 +29,8 @@ from raftq_k8s.node.snapshots import SnapshotBounds
 from raftq_k8s.node.status import NOBODY, UNSTARTED, MemberStatus, NodeStatus, RaftRole, role_of
 from raftq_k8s.node.timings import Timings
 from raftq_k8s.node.transport import Transport
-from raftq_k8s.raft.birth import BirthRule
-from raftq_k8s.raft.membership import Change
+from raftq_k8s.raft.birth import BirthRule, Testimony
+from raftq_k8s.raft.membership import BirthRecord, Change
 from raftq_k8s.raft.output import Standing
 from raftq_k8s.raft.persistence import Restored
 from raftq_k8s.raft.types import BootId, ClusterId, Index, MemberId, Term
@@ -309,6 +310,20 @@ class Raftq:
     def observe_term(self, term: Term) -> None:
         """A higher term was seen outside of the protocol: lead only above it."""
         self._running().observe_term(term)
+
+    @property
+    def birth(self) -> BirthRecord | None:
+        """Of the cluster that this node belongs to."""
+        return None if self._runtime is None else self._runtime.birth
+
+    @property
+    def birth_wish(self) -> BirthRecord | None:
+        """Of the cluster that this node would found now, where its rule asks a witness first."""
+        return None if self._runtime is None else self._runtime.birth_wish
+
+    def witnessed(self, testimony: Testimony) -> None:
+        """What that witness showed, just now."""
+        self._running().witnessed(testimony)
 
     @property
     def paused(self) -> str | None:

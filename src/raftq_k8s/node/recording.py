@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from raftq_k8s.node.driver import Driver, Node
+from raftq_k8s.node.driver import Driver
+from raftq_k8s.node.given import Node
 from raftq_k8s.node.trace import LIMIT_BYTES, Call, Ending, Started, Trace
 from raftq_k8s.raft.types import Instant, MemberId
 from raftq_k8s.state.machine import StateMachine
@@ -36,6 +37,7 @@ DOORS = (
     "persisted",
     "loaded",
     "observe_term",
+    "witnessed",
     "ignore",
     "end",
     "next_actions",
@@ -43,7 +45,7 @@ DOORS = (
 """Every method of the driver that changes it. Its arguments are given by position, and are what msgspec can write and
 read again by their annotations."""
 
-READINGS = ("hello", "standing", "caught_up", "history", "members", "status", "wake_at")
+READINGS = ("hello", "standing", "caught_up", "history", "members", "status", "wake_at", "birth", "wish")
 """The rest: they change nothing."""
 
 _encode = msgspec.msgpack.Encoder().encode

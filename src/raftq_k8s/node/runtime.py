@@ -31,8 +31,9 @@ from raftq_k8s.node.status import MemberStatus, NodeStatus
 from raftq_k8s.node.submissions import Submission, Token
 from raftq_k8s.node.timings import Timings
 from raftq_k8s.node.transport import Transport, Wire
+from raftq_k8s.raft.birth import Testimony
 from raftq_k8s.raft.consensus import NotLeader, TransferRefused
-from raftq_k8s.raft.membership import Change, ChangeRefused, Hello, Identity, Refusal
+from raftq_k8s.raft.membership import BirthRecord, Change, ChangeRefused, Hello, Identity, Refusal
 from raftq_k8s.raft.output import Accepted, ChunkWanted, EntriesWanted, Standing
 from raftq_k8s.raft.types import Index, Instant, MemberId, Milliseconds, Term
 from raftq_k8s.state import commands
@@ -231,6 +232,9 @@ class Runtime:
     def observe_term(self, term: Term) -> None:
         self._happen(partial(self._driver.observe_term, term))
 
+    def witnessed(self, testimony: Testimony) -> None:
+        self._happen(lambda _: self._driver.witnessed(testimony))
+
     def set_eligible(self, eligible: bool) -> None:
         self._happen(partial(self._driver.set_eligible, eligible))
 
@@ -250,6 +254,14 @@ class Runtime:
 
     def members(self) -> tuple[MemberStatus, ...]:
         return self._driver.members(self._clock())
+
+    @property
+    def birth(self) -> BirthRecord | None:
+        return self._driver.birth
+
+    @property
+    def birth_wish(self) -> BirthRecord | None:
+        return self._driver.wish
 
     def history(self) -> tuple[Failover, ...]:
         return self._driver.history(self._clock(), time.time())

@@ -21,7 +21,7 @@ from typing import BinaryIO, TypeAlias
 
 import msgspec
 
-from raftq_k8s.node.driver import Node
+from raftq_k8s.node.given import Node
 from raftq_k8s.raft.types import Instant, MemberId
 
 MAGIC = b"raftq-trace 1\n"

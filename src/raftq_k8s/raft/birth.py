@@ -7,8 +7,17 @@ volume was lost, or it is new) asks to be added (`joining`).
 
 Two clusters cannot be born of one set of nodes: only the founder writes, and not while any expected peer is missing or
 already belongs to a cluster. A founder that lost its volume afterwards meets an initialised peer among the expected, or
-misses one.
+misses one. But all volumes may be lost together, and that shows nowhere among the nodes.
+
+A *witness* outside of them remembers. Whoever can reach it tells what it shows (`witnessed`), asked for because a node
+would found a cluster (`wish`). Where it is *heeded*, the founder founds only while the witness names no cluster. Where
+it *decides*, there is no founder: a majority of the expected, all blank, suffices, any of them may propose its wish,
+and a compare-and-swap on the witness picks one. Nobody acts on having written: a record counts when the witness shows
+it, to the one who wrote it as to everybody else whom it names. So a write whose outcome is unknown, or that lands late,
+is nothing special, and neither is a crash between it and the volume.
 """
+
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -16,7 +25,7 @@ from raftq_k8s.raft.joining import Applicant
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member, Refusal
 from raftq_k8s.raft.messages import JoinRequest, JoinResponse
 from raftq_k8s.raft.quorum import FOREVER
-from raftq_k8s.raft.types import ClusterId, Instant, MemberId, Milliseconds, Term
+from raftq_k8s.raft.types import NO_TERM, ClusterId, Instant, MemberId, Milliseconds, Term
 
 ASK_EVERY: Milliseconds = 200.0
 """So often a cluster is asked to take this node in."""
@@ -30,11 +39,37 @@ class BirthRule(msgspec.Struct, frozen=True):
     founder: MemberId | None
     only: ClusterId | None = None
     """The one cluster that may take this node in, where a person has said so."""
+    witness: Literal["absent", "heeded", "decides"] = "absent"
+    """What a witness has to say in it. Where it decides, there is no founder."""
 
 
 def lowest(expected: tuple[MemberId, ...]) -> BirthRule:
     """The rule `lowest`: of the expected members, given in the order of their ordinals, the first one founds."""
     return BirthRule(expected, expected[0])
+
+
+class Vacant(msgspec.Struct, frozen=True, tag="vacant"):
+    """The witness names no cluster, or there is none that could be asked."""
+
+    highest_term: Term = NO_TERM
+    """That was found outside of the nodes: a cluster that is born begins above it."""
+
+
+class Named(msgspec.Struct, frozen=True, tag="named"):
+    """A cluster was born already, by this record."""
+
+    record: BirthRecord
+    advice: str
+    """What people are told where everybody is blank nevertheless."""
+
+
+class Doubtful(msgspec.Struct, frozen=True, tag="doubtful"):
+    """It cannot be told what the witness shows: nothing is born meanwhile."""
+
+    reason: str
+
+
+Testimony: TypeAlias = Vacant | Named | Doubtful
 
 
 class Birth:
@@ -46,10 +81,11 @@ class Birth:
         self._cluster = cluster
         self._first_term = first_term
         self._blank: dict[MemberId, Identity] = {}
+        self._testimony: Testimony | None = None
         self._applicant = Applicant(identity, ASK_EVERY)
         self.record: BirthRecord | None = None
         """Decided, adopted or joined, and final. To be synced before it is announced or acted upon."""
-        self._found_if_complete()
+        self._found_without_witness()
 
     def greet(self, hello: Hello) -> Refusal | None:
         """A peer said hello. Everybody is listened to, except another node under this node's own name."""
@@ -59,7 +95,7 @@ class Birth:
         if record is None:
             self._applicant.forget(identity.member)
             self._blank[identity.member] = identity
-            self._found_if_complete()
+            self._found_without_witness()
             return None
         if not record.is_possible or record.cluster != identity.cluster:
             return Refusal("malformed", f"{identity.member} shows a birth record that no correct founder wrote")
@@ -91,14 +127,41 @@ class Birth:
     def wake_at(self) -> Instant:
         return FOREVER if self.record is not None else self._applicant.wake_at
 
-    def _found_if_complete(self) -> None:
-        if self.record is not None or self._rule.founder != self._identity.member:
-            return
-        if self._missing or self._applicant.has_met:
-            return
-        present = {**self._blank, self._identity.member: self._identity}
-        members = tuple(Member(name, present[name].incarnation) for name in sorted(self._rule.expected))
-        self.record = BirthRecord(self._cluster, members, self._first_term)
+    def witnessed(self, testimony: Testimony) -> None:
+        """What the witness shows. It was asked a moment ago: a cluster is founded on it now, or not at all."""
+        self._testimony = testimony
+        match testimony:
+            case Named(record=record):
+                me = self._identity
+                if self._rule.only in (None, record.cluster) and record.names(me.member, me.incarnation):
+                    self.record = self.record or record
+            case Vacant(highest_term=term) if self._rule.witness == "heeded":
+                self._first_term = max(self._first_term, Term(term + 1))
+                self.record = self.record or self.wish
+            case _:
+                pass
+
+    @property
+    def wish(self) -> BirthRecord | None:
+        """The record of the cluster that this node would found now, with those who are present."""
+        me = self._identity.member
+        founds = me in self._rule.expected if self._rule.witness == "decides" else me == self._rule.founder
+        if self.record is not None or self._applicant.has_met or not founds or not self._are_enough:
+            return None
+        present = {**self._blank, me: self._identity}
+        members = tuple(
+            Member(name, present[name].incarnation) for name in sorted(self._rule.expected) if name in present
+        )
+        return BirthRecord(self._cluster, members, self._first_term)
+
+    def _found_without_witness(self) -> None:
+        if self._rule.witness == "absent":
+            self.record = self.record or self.wish
+
+    @property
+    def _are_enough(self) -> bool:
+        missing, expected = len(self._missing), len(self._rule.expected)
+        return 2 * missing < expected if self._rule.witness == "decides" else missing == 0
 
     @property
     def _missing(self) -> list[MemberId]:
@@ -109,8 +172,26 @@ class Birth:
         """A sentence for people: what has to happen before this node takes part."""
         if self._applicant.has_met:
             return self._applicant.waiting_for
-        if self._rule.founder == self._identity.member:
-            return f"waiting for {', '.join(self._missing)} to be present, to found a cluster with"
         if self._rule.only is not None:
             return f"waiting to hear of cluster {self._rule.only}"
+        match self._testimony:
+            case Named(record=record, advice=advice):
+                return (
+                    advice
+                    if self._are_enough
+                    else f"waiting to hear of cluster {record.cluster}, which was born before"
+                )
+            case Doubtful(reason=reason) if self._are_enough:
+                return reason
+            case _:
+                return self._waiting_for_the_others
+
+    @property
+    def _waiting_for_the_others(self) -> str:
+        if self.wish is not None:
+            return "waiting for what the witness of births shows"
+        if self._rule.witness == "decides":
+            return f"waiting for a majority of {', '.join(self._rule.expected)} to be present, to found a cluster with"
+        if self._rule.founder == self._identity.member:
+            return f"waiting for {', '.join(self._missing)} to be present, to found a cluster with"
         return f"waiting to hear of a cluster from {self._rule.founder or 'a member of one'}"

@@ -12,7 +12,8 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from raftq_k8s.node.actions import Actions, Load, Loaded, Written
-from raftq_k8s.node.driver import Driver, Node
+from raftq_k8s.node.driver import Driver
+from raftq_k8s.node.given import Node
 from raftq_k8s.node.snapshots import SnapshotBounds
 from raftq_k8s.node.submissions import Submission, Token
 from raftq_k8s.node.transport import Wire

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from raftq_k8s.cli.commands import run
-from raftq_k8s.node.driver import Node
+from raftq_k8s.node.given import Node
 from raftq_k8s.node.recording import RecordedDriver
 from raftq_k8s.raft import roles
 from raftq_k8s.raft.birth import lowest

@@ -4,8 +4,9 @@ from collections import deque
 from itertools import count
 
 from raftq_k8s.node.actions import Actions, Load, Written
-from raftq_k8s.node.driver import Driver, Node
+from raftq_k8s.node.driver import Driver
 from raftq_k8s.node.forwarding import Outcome
+from raftq_k8s.node.given import Node
 from raftq_k8s.node.read_queue import ReadOutcome
 from raftq_k8s.node.snapshots import BOUNDS, SnapshotBounds
 from raftq_k8s.node.submissions import Submission, Token
@@ -112,6 +113,7 @@ class DriverCluster:
         disks_end: bool = True,
         settings: Settings = SETTINGS,
         bounds: SnapshotBounds = BOUNDS,
+        rule: BirthRule | None = None,
     ) -> None:
         self.now = 10_000.0
         self.names = names
@@ -121,7 +123,7 @@ class DriverCluster:
         self.lost: type[Wire] | None = None
         """Messages of that kind do not arrive."""
         self._tokens = 0
-        rule = lowest(tuple(map(member, names)))
+        rule = rule or lowest(tuple(map(member, names)))
         self._seeds = count(1)
         self.nodes: dict[str, Held] = {}
         for name in names:

@@ -17,12 +17,14 @@ from fake_time import clock, run, until
 
 from raftq_k8s import RaftEvent, Raftq, RaftqOptions
 from raftq_k8s.node import recording, trace
-from raftq_k8s.node.driver import Driver, Node
+from raftq_k8s.node.driver import Driver
+from raftq_k8s.node.given import Node
 from raftq_k8s.node.recording import DOORS, READINGS, RecordedDriver
 from raftq_k8s.node.replay import Replay
 from raftq_k8s.node.submissions import Token
 from raftq_k8s.node.trace import Call, Ended, Ending, Recording, TraceUnreadable, TraceUnusable
 from raftq_k8s.raft import election
+from raftq_k8s.raft.birth import BirthRule, Doubtful, Named, Vacant
 from raftq_k8s.raft.consensus import NotLeader
 from raftq_k8s.raft.membership import ChangeRefused, RaiseVersion, Refusal
 from raftq_k8s.raft.types import MemberId, Term
@@ -64,6 +66,7 @@ def eventful_life(monkeypatch: pytest.MonkeyPatch, folder: Path, **bounds: int) 
         held.driver.depart(MemberId("nobody"), cluster.now)
         held.driver.may_read_by_lease(cluster.now)
         held.driver.set_eligible(True, cluster.now)
+        held.driver.witnessed(Vacant())
         with pytest.raises((NotLeader, ChangeRefused)):
             held.driver.change(Token(0), RaiseVersion(1), 1e9, cluster.now)
     cluster.settle()
@@ -103,6 +106,19 @@ def test_all_kinds_of_calls_are_in_that_life(monkeypatch: pytest.MonkeyPatch, tm
             seen |= {call.door for call in Recording(opened).calls()}
     # Of what is missing, one is only ever called from outside, and the other by whoever has a snapshot.
     assert seen == {*DOORS} - {"ignore", "loaded"}
+
+
+def test_a_birth_by_a_witness_comes_to_the_same_again(tmp_path: Path) -> None:
+    rule = BirthRule((MemberId("a"),), None, witness="decides")
+    cluster = DriverCluster("a", initialised=False, rule=rule)
+    driver = RecordedDriver(cluster["a"].driver._node, StateMachine(), lambda _: True, 0.0, tmp_path / "a")
+    assert driver.wish is not None
+    for testimony in (Doubtful("nobody answers"), Vacant(Term(9)), Named(driver.wish, "empty it")):
+        driver.witnessed(testimony)
+        driver.next_actions(1.0)
+    again, _, happened = replayed(tmp_path / "a")
+    assert again.difference is None
+    assert "nobody answers" in happened
 
 
 def test_another_core_is_noticed_at_its_first_difference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from itertools import permutations
 import msgspec
 import pytest
 
-from raftq_k8s.raft.birth import Birth, BirthRule, lowest
+from raftq_k8s.raft.birth import Birth, BirthRule, Doubtful, Named, Vacant, lowest
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member
 from raftq_k8s.raft.messages import JoinResponse
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, MemberId, Term
@@ -196,3 +196,136 @@ def test_a_node_that_was_told_which_cluster_to_join_listens_to_no_other() -> Non
     assert birth.waiting_for == "waiting to hear of cluster new"
     assert birth.greet(hello("raftq-0", record=new)) is None
     assert [request.destination for request in birth.ask(1e6)] == ["raftq-0"]
+
+
+# ----------------------------------------------------------------------------------------------------- with a witness
+
+HEEDED = BirthRule(NAMES, NAMES[0], witness="heeded")
+DECIDES = BirthRule(NAMES, None, witness="decides")
+
+
+def among_all(name: str, rule: BirthRule) -> Birth:
+    birth = blank(name, rule)
+    for other in NAMES:
+        if other != name:
+            birth.greet(hello(other))
+    return birth
+
+
+def named(*names: str, cluster: str = "before") -> Named:
+    members = tuple(Member(MemberId(name), Incarnation("first")) for name in names)
+    return Named(BirthRecord(ClusterId(cluster), members, Term(3)), "empty the witness")
+
+
+def test_a_founder_that_heeds_a_witness_asks_first_and_founds_above_all_terms_found() -> None:
+    birth = among_all("raftq-0", HEEDED)
+    assert birth.record is None
+    assert birth.waiting_for == "waiting for what the witness of births shows"
+    wish = birth.wish
+    birth.witnessed(Vacant(Term(57)))
+    assert wish is not None
+    assert birth.record == msgspec.structs.replace(wish, first_term=Term(58))
+    assert birth.wish is None
+
+
+def test_a_vacant_witness_lowers_no_term() -> None:
+    birth = among_all("raftq-0", HEEDED)
+    birth.witnessed(Vacant(Term(2)))
+    assert record_of(birth).first_term == 7
+
+
+def test_a_founder_founds_only_on_what_the_witness_shows_when_all_are_present() -> None:
+    """An answer of before they came is an old one."""
+    birth = blank("raftq-0", HEEDED)
+    birth.witnessed(Vacant())
+    birth.greet(hello("raftq-1"))
+    birth.greet(hello("raftq-2"))
+    assert birth.record is None
+    birth.lost(NAMES[2])
+    birth.witnessed(Vacant())
+    assert birth.record is None
+    assert "waiting for raftq-2 to be present" in birth.waiting_for
+
+
+@pytest.mark.parametrize("rule", [HEEDED, DECIDES])
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_born_in_place_of_a_cluster_that_the_witness_names(name: str, rule: BirthRule) -> None:
+    birth = among_all(name, rule)
+    birth.witnessed(named("raftq-7", "raftq-8"))
+    assert birth.record is None
+    assert birth.waiting_for == "empty the witness", "everybody is blank, and people have to do something"
+    birth.lost(NAMES[0] if name != NAMES[0] else NAMES[1])
+    birth.lost(NAMES[2] if name != NAMES[2] else NAMES[1])
+    assert birth.waiting_for == "waiting to hear of cluster before, which was born before"
+
+
+@pytest.mark.parametrize("rule", [HEEDED, DECIDES])
+def test_a_node_that_the_witness_names_adopts_that_record(rule: BirthRule) -> None:
+    """It may have been the winner, and have crashed before the record was on its volume."""
+    birth = blank("raftq-1", rule)
+    testimony = named("raftq-1", "raftq-2")
+    birth.witnessed(testimony)
+    assert birth.record == testimony.record
+    birth.witnessed(named("raftq-1", cluster="later"))
+    assert birth.record == testimony.record, "what was adopted is final"
+
+
+def test_a_node_with_an_empty_volume_under_a_name_of_the_record_does_not_adopt_it() -> None:
+    birth = blank("raftq-1", DECIDES, incarnation="second")
+    birth.witnessed(named("raftq-1", "raftq-2"))
+    assert birth.record is None
+
+
+def test_a_node_that_was_told_which_cluster_to_join_adopts_no_other_from_the_witness() -> None:
+    birth = blank("raftq-1", BirthRule(NAMES, None, only=ClusterId("new"), witness="heeded"))
+    birth.witnessed(named("raftq-1", cluster="old"))
+    assert birth.record is None
+    assert birth.waiting_for == "waiting to hear of cluster new"
+    birth.witnessed(named("raftq-1", cluster="new"))
+    assert record_of(birth).cluster == "new"
+
+
+def test_where_the_witness_decides_a_majority_suffices_and_anybody_may_propose_it() -> None:
+    for name in NAMES:
+        birth = blank(name, DECIDES)
+        assert birth.wish is None
+        assert "waiting for a majority of raftq-0, raftq-1, raftq-2 to be present" in birth.waiting_for
+        other = NAMES[1] if name == NAMES[0] else NAMES[0]
+        birth.greet(hello(other))
+        wish = birth.wish
+        assert wish is not None
+        assert [member.name for member in wish.members] == sorted([MemberId(name), other])
+        birth.witnessed(Vacant())
+        assert birth.record is None, "a node that has not won founds nothing"
+
+
+def test_half_of_the_expected_is_no_majority() -> None:
+    birth = blank("raftq-0", BirthRule((*NAMES, MemberId("raftq-3")), None, witness="decides"))
+    birth.greet(hello("raftq-1"))
+    assert birth.wish is None
+    birth.greet(hello("raftq-9"))
+    assert birth.wish is None, "a stranger is no part of it"
+    birth.greet(hello("raftq-3"))
+    assert birth.wish is not None
+
+
+@pytest.mark.parametrize("rule", [HEEDED, DECIDES])
+def test_who_has_met_a_member_of_a_cluster_wishes_for_none(rule: BirthRule) -> None:
+    birth = among_all("raftq-0", rule)
+    assert birth.wish is not None
+    birth.greet(hello("raftq-1", "second", record=named("raftq-1").record))
+    assert birth.wish is None
+    birth.witnessed(Vacant())
+    assert birth.record is None
+
+
+def test_a_node_outside_of_the_expected_proposes_nothing() -> None:
+    assert among_all("raftq-3", DECIDES).wish is None
+
+
+def test_what_cannot_be_told_is_said_where_it_is_all_that_is_waited_for() -> None:
+    birth = blank("raftq-0", DECIDES)
+    birth.witnessed(Doubtful("the witness cannot be read"))
+    assert "waiting for a majority" in birth.waiting_for
+    birth.greet(hello("raftq-1"))
+    assert birth.waiting_for == "the witness cannot be read"
