@@ -18,6 +18,7 @@ import msgspec
 
 from raftq_k8s.kube.objects import (
     AccessReview,
+    ConfigMap,
     ObjectMeta,
     PartialObjectMetadata,
     PartialObjectMetadataList,
@@ -26,6 +27,7 @@ from raftq_k8s.kube.objects import (
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
+_WHOLE: Final = "application/json"
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -143,7 +145,9 @@ class ApiClient:
         self._token = Token(config.token)
         self._namespace = config.namespace
         self._reviews = f"{config.url}/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-        self._pods = f"{config.url}/api/v1/namespaces/{config.namespace}/pods"
+        namespaced = f"{config.url}/api/v1/namespaces/{config.namespace}"
+        self._pods = f"{namespaced}/pods"
+        self._config_maps = f"{namespaced}/configmaps"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context if secure else True),
             timeout=aiohttp.ClientTimeout(total=total_s, connect=connect_s),
@@ -166,19 +170,27 @@ class ApiClient:
 
     async def patch_pod(self, name: str, patch: Mapping[str, Any]) -> ObjectMeta:
         """Merge `patch` (RFC 7396) into the pod, and return what it has become."""
-        query = {"fieldManager": "raftq"}
-        body = msgspec.json.encode(patch)
-        url = f"{self._pods}/{name}"
-        written = await self._call("PATCH", url, _METADATA, PartialObjectMetadata, query=query, body=body)
+        written = await self._patch(f"{self._pods}/{name}", patch, _METADATA, PartialObjectMetadata)
         return written.metadata
+
+    async def get_config_map(self, name: str) -> ConfigMap:
+        return await self._call("GET", f"{self._config_maps}/{name}", _WHOLE, ConfigMap)
+
+    async def patch_config_map(self, name: str, patch: Mapping[str, Any]) -> ConfigMap:
+        """As `patch_pod`."""
+        return await self._patch(f"{self._config_maps}/{name}", patch, _WHOLE, ConfigMap)
 
     async def may(self, verb: str, resource: str, name: str = "") -> bool:
         """Whether the service account has that right in its namespace (a SelfSubjectAccessReview). An empty `name`: on
         all of them."""
         attributes = {"namespace": self._namespace, "verb": verb, "resource": resource, "name": name}
         body = msgspec.json.encode({**_REVIEW, "spec": {"resourceAttributes": attributes}})
-        reviewed = await self._call("POST", self._reviews, "application/json", AccessReview, body=body)
+        reviewed = await self._call("POST", self._reviews, _WHOLE, AccessReview, body=body)
         return reviewed.status.allowed
+
+    async def _patch(self, url: str, patch: Mapping[str, Any], accept: str, kind: type[_Decoded]) -> _Decoded:
+        body = msgspec.json.encode(patch)
+        return await self._call("PATCH", url, accept, kind, query={"fieldManager": "raftq"}, body=body)
 
     async def _call(
         self,

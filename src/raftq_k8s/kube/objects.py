@@ -36,6 +36,11 @@ class PartialObjectMetadataList(msgspec.Struct, frozen=True, rename="camel"):
     items: tuple[PartialObjectMetadata, ...] = ()
 
 
+class ConfigMap(msgspec.Struct, frozen=True, rename="camel"):
+    metadata: ObjectMeta
+    data: dict[str, str] | None = None
+
+
 class Status(msgspec.Struct, frozen=True):
     """What the API answers instead of an object when it says no."""
 

@@ -1,4 +1,4 @@
-"""A Kubernetes API server with nothing but pods, in memory, for the tests of `raftq_k8s.kube`.
+"""A Kubernetes API server with nothing but pods and ConfigMaps, in memory, for the tests of `raftq_k8s.kube`.
 
 It keeps what the label rests on: an object's uid and resourceVersion are compared with the patch's before anything
 changes, in the order of the real one (404, then 409), and a patch that changes nothing makes no new resourceVersion.
@@ -24,6 +24,7 @@ Request = web.Request
 class FakeKubeApi:
     def __init__(self) -> None:
         self.pods: dict[str, dict[str, Any]] = {}
+        self.config_maps: dict[str, dict[str, Any]] = {}
         self.history: list[frozenset[str]] = []
         self.requests: list[tuple[str, str, int]] = []
         """Method, last part of the path, status answered."""
@@ -50,6 +51,9 @@ class FakeKubeApi:
         application.router.add_get(pods, self._guarded(self._list))
         application.router.add_get(pods + "/{name}", self._guarded(self._get))
         application.router.add_patch(pods + "/{name}", self._guarded(self._patch))
+        config_map = "/api/v1/namespaces/test/configmaps/{name}"
+        application.router.add_get(config_map, self._guarded(self._get_config_map))
+        application.router.add_patch(config_map, self._guarded(self._patch_config_map))
         reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         application.router.add_post(reviews, self._guarded(self._review))
         await self._listen(application)
@@ -79,6 +83,12 @@ class FakeKubeApi:
         self.pods[name] = {"metadata": metadata}
         self._remember()
         return metadata
+
+    def create_config_map(self, name: str, **data: str) -> dict[str, Any]:
+        self._version += 1
+        metadata = {"name": name, "uid": f"uid-{self._version}", "resourceVersion": str(self._version)}
+        self.config_maps[name] = {"metadata": metadata, **({"data": data} if data else {})}
+        return self.config_maps[name]
 
     def touch(self, name: str, **changes: Any) -> None:
         """A change of the pod: `labels`, `annotations`, or nothing that matters."""
@@ -161,23 +171,34 @@ class FakeKubeApi:
         return web.json_response({"kind": "PartialObjectMetadataList", "items": items})
 
     def _patch(self, request: Request, patch: Any) -> web.Response:
+        response = self._merge(self.pods, request, patch)
+        self._remember()
+        return response
+
+    def _get_config_map(self, request: Request, body: Any) -> web.Response:
+        found = self.config_maps.get(request.match_info["name"])
+        return web.json_response(found) if found else _status(404, "not found")
+
+    def _patch_config_map(self, request: Request, patch: Any) -> web.Response:
+        return self._merge(self.config_maps, request, patch)
+
+    def _merge(self, objects: dict[str, dict[str, Any]], request: Request, patch: Any) -> web.Response:
         assert request.content_type == "application/merge-patch+json"
         name = request.match_info["name"]
         self.patches.append((name, patch))
-        pod = self.pods.get(name)
-        if pod is None:
-            return _status(404, f'pods "{name}" not found')
+        before = objects.get(name)
+        if before is None:
+            return _status(404, f'"{name}" not found')
         for precondition in ("resourceVersion", "uid"):
             wanted = patch["metadata"].get(precondition)
-            if wanted is not None and wanted != pod["metadata"][precondition]:
+            if wanted is not None and wanted != before["metadata"][precondition]:
                 return _status(409, "the object has been modified")
-        after = _merged(copy.deepcopy(pod), patch)
-        if after != pod:
+        after = _merged(copy.deepcopy(before), patch)
+        if after != before:
             self._version += 1
             after["metadata"]["resourceVersion"] = str(self._version)
-            self.pods[name] = after
-            self._remember()
-        return web.json_response(self.pods[name])
+            objects[name] = after
+        return web.json_response(objects[name])
 
     def _remember(self) -> None:
         self.history.append(self.labelled())
