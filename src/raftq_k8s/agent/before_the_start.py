@@ -5,7 +5,8 @@ volume, and asks to be taken in as another incarnation. So it is with one that w
 leads that cluster with a quorum, and so can take it in: else the old copy may be all that there is.
 
 A person may have said which cluster alone may take this node in (`raftq recover --join`): that stays until another one
-is named.
+is named. And from which one this node's was recovered: that stays, for the witness of births to hear it as soon as it
+can be reached.
 """
 
 import logging
@@ -22,6 +23,7 @@ from raftq_k8s.storage.inspection import owner_of
 
 _FENCED = "raftq.fenced"
 _JOINS = "raftq.joins"
+_RECOVERED = "raftq.recovered"
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,25 @@ def joins_only(data: Path) -> ClusterId | None:
     try:
         return ClusterId((data / _JOINS).read_text().strip())
     except OSError:
+        return None
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """A cluster that a person made of another one."""
+
+    cluster: ClusterId
+    out_of: ClusterId
+
+
+def note_recovery(data: Path, recovered: Recovered) -> None:
+    _write(data / _RECOVERED, msgspec.json.encode(recovered))
+
+
+def recovery_of(data: Path) -> Recovered | None:
+    """The latest that was begun here, whether or not it came to its end."""
+    try:
+        return msgspec.json.decode((data / _RECOVERED).read_bytes(), type=Recovered)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from raftq_k8s.agent import before_the_start, fencing
 from raftq_k8s.agent.anew import Anew, nothing
 from raftq_k8s.agent.departure import (
@@ -33,6 +35,7 @@ from raftq_k8s.agent.recovery import Recovery
 from raftq_k8s.agent.settings import Plan, Settings, SettingsError
 from raftq_k8s.agent.stalls import StallDetector
 from raftq_k8s.agent.succession import successor
+from raftq_k8s.agent.witness import WitnessedNode, joining
 from raftq_k8s.api.authorization import Guard, TokenFile, TokenUnusable
 from raftq_k8s.api.server import HttpFace
 from raftq_k8s.discovery.dns import DnsDiscovery, local_cluster_domain
@@ -43,6 +46,7 @@ from raftq_k8s.kube.client import SERVICE_ACCOUNT, ApiClient, ApiConfig, NotInCl
 from raftq_k8s.kube.label import Workload
 from raftq_k8s.kube.labeller import Labeller
 from raftq_k8s.kube.objects import Uid
+from raftq_k8s.kube.witness_keeper import WitnessKeeper
 from raftq_k8s.node.events import RaftEvent
 from raftq_k8s.node.options import RaftqOptions
 from raftq_k8s.node.raftq import Raftq
@@ -82,6 +86,8 @@ class Agent:
         self._plan = plan
         self._data = Path(settings.data)
         self.anew = Anew()
+        self._api = _api(plan)
+        rule = _birth(plan, self._data, self._api)
         self._transport = _transport(plan)
         self._raftq = Raftq(
             RaftqOptions(
@@ -94,15 +100,15 @@ class Agent:
             ),
             volume=SqliteVolume(self._data, plan.name, settings.reserve_bytes),
             transport=self._transport,
-            birth=_birth(plan, self._data),
+            birth=rule,
             http_address=plan.advertise_http,
             trace=Path(settings.trace) if settings.trace else None,
         )
         self._raftq.subscribe(RaftEvent.LOG, lambda message: _told.info(message["message"]))
         self._application = _application(plan, self._raftq)
-        self._api = _api(plan)
         self._labeller = self._keeper(self._api) if self._api else None
         self._recovery = Recovery(self._raftq, self._data, plan.name, times.maximum_election, self.anew.begin)
+        self._witness = self._witness_keeper(self._api, rule) if self._api else None
         self._stalls = StallDetector(times.minimum_election)
         self._face = HttpFace(
             self._raftq,
@@ -116,10 +122,7 @@ class Agent:
             frames=self._transport,
             application=self._application,
             loop=self._stalls,
-            operations=AgentOperations(
-                lambda reason: self._departure.begin(reason),
-                self._recovery,
-            ),
+            operations=AgentOperations(lambda reason: self._departure.begin(reason), self._recovery),
         )
         self._departure = Departure(
             self._raftq,
@@ -156,6 +159,8 @@ class Agent:
         self._tasks.append(asyncio.create_task(self._watch_fencing(), name="fencing"))
         if self._labeller is not None:
             self._tasks.append(asyncio.create_task(_restarted("label", self._labeller.run), name="label"))
+        if self._witness is not None:
+            self._tasks.append(asyncio.create_task(_restarted("witness", self._witness.run), name="witness"))
         if self._application is not None:
             self._tasks.append(
                 asyncio.create_task(_restarted("application", self._application.run), name="application")
@@ -217,16 +222,20 @@ class Agent:
 
     def _keeper(self, api: ApiClient) -> Labeller:
         settings = self._plan.settings
-        selector = settings.pod_selector or f"app.kubernetes.io/instance={self._plan.group}"
         return Labeller(
             api,
             LabelledNode(self._raftq, self._application),
-            Workload(self._plan.group, selector, settings.label_key),
+            _workload(self._plan),
             self._plan.name,
             Uid(settings.pod_uid) if settings.pod_uid else None,
             on_label_lag=lambda seconds: self._face.observe_label_lag(seconds),
             on_deletion=lambda: self._departure.begin("this pod was deleted"),
         )
+
+    def _witness_keeper(self, api: ApiClient, rule: BirthRule) -> WitnessKeeper:
+        recovered = before_the_start.recovery_of(self._data)
+        node = WitnessedNode(self._raftq, self._plan.times.maximum_election, recovered)
+        return WitnessKeeper(api, node, rule, _workload(self._plan), joining(self._recovery.join))
 
     async def _release_label(self) -> None:
         if self._labeller is not None:
@@ -246,9 +255,18 @@ class Agent:
         return all(self._transport.connected(peer) for peer in others)
 
 
-def _birth(plan: Plan, data: Path) -> BirthRule:
+def _birth(plan: Plan, data: Path, api: ApiClient | None) -> BirthRule:
     only = before_the_start.joins_only(data)
-    return plan.birth if only is None else BirthRule(plan.birth.expected, founder=None, only=only)
+    if only is not None:
+        return BirthRule(plan.birth.expected, founder=None, only=only)
+    if api is None and plan.birth.witness == "decides":
+        raise SettingsError("birth witness needs the Kubernetes API, which keeps the witness: this is no pod")
+    return plan.birth if api is None or plan.birth.witness == "decides" else replace(plan.birth, witness="heeded")
+
+
+def _workload(plan: Plan) -> Workload:
+    selector = plan.settings.pod_selector or f"app.kubernetes.io/instance={plan.group}"
+    return Workload(plan.group, selector, plan.settings.label_key)
 
 
 def _guard(settings: Settings) -> Guard:

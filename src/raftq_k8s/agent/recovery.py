@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from raftq_k8s.agent.anew import Work
-from raftq_k8s.agent.before_the_start import join_any, join_only
+from raftq_k8s.agent.before_the_start import Recovered, join_any, join_only, note_recovery
 from raftq_k8s.api.views import OperationRefused
 from raftq_k8s.node import recovery
 from raftq_k8s.node.status import NodeStatus
@@ -60,6 +60,7 @@ class Recovery:
         def go_on_alone() -> None:
             self._object()
             kept = archive.copy(self._data, f"{old}-before-recovery")
+            note_recovery(self._data, Recovered(new, out_of=old))  # first: where the rest fails, it is of no cluster
             begun = recovery.recover(SqliteVolume(self._data, self._member), old, new)
             join_any(self._data)
             log.warning(

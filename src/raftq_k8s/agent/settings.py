@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from raftq_k8s.raft.birth import BirthRule
+from raftq_k8s.raft.birth import BirthRule, lowest
 from raftq_k8s.raft.types import MemberId, Milliseconds
 
 
@@ -75,10 +75,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="the Kubernetes namespace of the pods (that of the pod's service account)")
     ] = ""
     birth: Annotated[
-        Literal["lowest"],
+        Literal["lowest", "witness"],
         Meta(
             description="how a new cluster is born; lowest: once all expected members are present with empty volumes, "
-            "the lowest ordinal writes the birth record"
+            "the lowest ordinal writes the birth record; witness: a majority of them suffices, and the ConfigMap "
+            "NAME-birth decides who does"
         ),
     ] = "lowest"
     birth_replicas: Annotated[
@@ -331,6 +332,8 @@ def plan(settings: Settings) -> Plan:
             raise SettingsError(f"TLS between members needs {' and '.join(missing)} as well")
     if settings.auth_reads == "on" and not settings.token_file:
         raise SettingsError("auth_reads needs token_file as well: the token that reading is to ask for")
+    if settings.birth == "witness" and settings.kubernetes == "off":
+        raise SettingsError("birth witness needs the Kubernetes API, which keeps the witness: kubernetes is off")
     expected = _expected(settings, group, peers)
     warnings = []
     if len(expected) % 2 == 0:
@@ -349,7 +352,7 @@ def plan(settings: Settings) -> Plan:
         name=name,
         group=group,
         peers=peers,
-        birth=BirthRule(expected=expected, founder=expected[0]),
+        birth=_birth(settings, expected),
         times=_times(settings),
         advertise_http=_advertised(settings, name, peers),
         warnings=tuple(warnings),
@@ -426,6 +429,11 @@ def _expected(settings: Settings, group: str, peers: Mapping[MemberId, Address])
             "name each of them, this one included"
         )
     return expected
+
+
+def _birth(settings: Settings, expected: tuple[MemberId, ...]) -> BirthRule:
+    """As far as it is known without the Kubernetes API."""
+    return lowest(expected) if settings.birth == "lowest" else BirthRule(expected, founder=None, witness="decides")
 
 
 def _times(settings: Settings) -> Times:

@@ -240,14 +240,21 @@ async def kubernetes(planned: Plan) -> list[Finding]:
 
 async def rights(api: ApiClient, planned: Plan) -> Finding:
     """By a review of the API itself: what it says counts, whatever grants it."""
-    wanted = [("list", ""), *((verb, name) for name in planned.birth.expected for verb in ("get", "patch"))]
+    wanted = [
+        ("list", "pods", ""),
+        *((verb, "pods", name) for name in planned.birth.expected for verb in ("get", "patch")),
+        *((verb, "configmaps", f"{planned.group}-birth") for verb in ("get", "patch")),
+    ]
     try:
-        granted = [await api.may(verb, "pods", name) for verb, name in wanted]
+        granted = [await api.may(*right) for right in wanted]
     except ApiError as error:
         advice = "is the API reachable from this pod (NetworkPolicy, token)? Elections go on; the label does not move"
         return Finding("kubernetes", State.WRONG, str(error), advice)
-    missing = [f"{verb} pods {name}".strip() for (verb, name), may in zip(wanted, granted, strict=True) if not may]
+    missing = [" ".join(right).strip() for right, may in zip(wanted, granted, strict=True) if not may]
     if missing:
-        advice = "bind the chart's Role to this service account (rbac.create): without it the label cannot move"
+        advice = (
+            "bind the chart's Role to this service account (rbac.create): without it the label cannot move, and "
+            "nothing outside of the volumes remembers the cluster"
+        )
         return Finding("kubernetes", State.WRONG, f"this service account may not {', '.join(missing)}", advice)
-    return Finding("kubernetes", State.WELL, "this service account may read and label the pods")
+    return Finding("kubernetes", State.WELL, "this service account may read and label the pods, and keep the witness")

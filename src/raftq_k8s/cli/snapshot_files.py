@@ -10,6 +10,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.markup import escape
 
+from raftq_k8s.agent.before_the_start import Recovered, note_recovery
 from raftq_k8s.cli.connecting import complain
 from raftq_k8s.cli.sizes import in_words
 from raftq_k8s.node import recovery, snapshot_file
@@ -103,6 +104,7 @@ def restore(file: Path, data: Path, name: str, *, as_json: bool) -> int:
     try:
         data.mkdir(parents=True, exist_ok=True)
         begun = recovery.begin(SqliteVolume(data, MemberId(name)), heading, state, cluster)
+        note_recovery(data, Recovered(begun.cluster, out_of=heading.cluster))
     except OSError as error:
         return complain(f"{data}: {error.strerror or error}", UNUSABLE)
     except _WRONG as error:

@@ -97,6 +97,15 @@ def test_the_one_cluster_to_join_is_remembered_until_it_may_be_any(tmp_path: Pat
     assert before_the_start.joins_only(tmp_path) is None
 
 
+def test_from_which_cluster_this_one_was_recovered_is_remembered(tmp_path: Path) -> None:
+    assert before_the_start.recovery_of(tmp_path) is None
+    recovered = before_the_start.Recovered(ClusterId("new"), out_of=HERE)
+    before_the_start.note_recovery(tmp_path, recovered)
+    assert before_the_start.recovery_of(tmp_path) == recovered
+    (tmp_path / "raftq.recovered").write_bytes(b'{"cluster":')
+    assert before_the_start.recovery_of(tmp_path) is None
+
+
 class Node:
     """One that is turned away as soon as the test says so."""
 

@@ -3,7 +3,9 @@
 import pytest
 
 from raftq_k8s.agent.settings import CHAPTERS, PROFILES, Address, Settings, SettingsError, Times, plan
+from raftq_k8s.raft.birth import BirthRule, lowest
 
+THREE = tuple(f"raftq-{ordinal}" for ordinal in range(3))
 PEERS = "raftq-0=10.0.0.1:7400,raftq-1=10.0.0.2:7400,raftq-2=[fd00::3]:7401"
 
 
@@ -56,6 +58,16 @@ def test_an_even_number_of_members_is_allowed_with_a_warning():
     (warning,) = plan(in_a_pod(birth_replicas=4)).warnings
     assert "4 members survive no more failures than 3" in warning
     assert plan(in_a_pod(birth_replicas=3)).warnings == ()
+
+
+def test_the_rule_of_birth_says_who_founds():
+    assert plan(in_a_pod()).birth == lowest(THREE)
+    assert plan(in_a_pod(birth="witness")).birth == BirthRule(THREE, None, witness="decides")
+
+
+def test_a_witness_is_kept_by_the_kubernetes_api():
+    with pytest.raises(SettingsError, match="birth witness needs the Kubernetes API"):
+        plan(in_a_pod(birth="witness", kubernetes="off"))
 
 
 @pytest.mark.parametrize("key", ["role", "Role_of.it", "example.com/role", "r" * 63])

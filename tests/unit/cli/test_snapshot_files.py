@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from raftq_k8s.agent.before_the_start import Recovered, recovery_of
 from raftq_k8s.cli import snapshot_files
 from raftq_k8s.node import recovery
 from raftq_k8s.node.snapshot_file import Heading
@@ -59,6 +60,7 @@ def test_a_restored_one_is_a_volume_that_is_shown_too(
     assert snapshot_files.restore(saved, data, "raftq-0", as_json=True) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["member"], told["term"]) == ("raftq-0", HEADING.term + TERMS_PASSED)
+    assert recovery_of(data) == Recovered(told["cluster"], out_of=HEADING.cluster), "the witness of births hears of it"
 
     assert snapshot_files.show(data, document=False, as_json=True) == 0
     shown = json.loads(capsys.readouterr().out)

@@ -43,6 +43,7 @@ def test_no_values_make_exactly_these_objects(deployment: Deployment) -> None:
         ("Service", "raftq-leader"),
         ("Service", "raftq-followers"),
         ("ServiceAccount", "raftq"),
+        ("ConfigMap", "raftq-birth"),
         ("Role", "raftq"),
         ("RoleBinding", "raftq"),
         ("PodDisruptionBudget", "raftq"),
@@ -52,7 +53,7 @@ def test_no_values_make_exactly_these_objects(deployment: Deployment) -> None:
 
 def test_everything_is_named_after_the_release(deployment: Deployment) -> None:
     endings = {name.removeprefix("election") for _, name in deployment.template(release="election").names()}
-    assert endings == {"", "-headless", "-leader", "-followers", "-peers"}
+    assert endings == {"", "-headless", "-leader", "-followers", "-peers", "-birth"}
 
 
 TEXTS = {
@@ -114,7 +115,16 @@ def test_what_is_optional_may_be_null(deployment: Deployment, value: str) -> Non
 @pytest.mark.parametrize(
     "value",
     [
-        *("image.repository", "replicaCount", "log.format", "log.level", "roleLabel", "service.port", "service.type"),
+        *(
+            "image.repository",
+            "replicaCount",
+            "birth",
+            "log.format",
+            "log.level",
+            "roleLabel",
+            "service.port",
+            "service.type",
+        ),
         *("service.leaderType", "persistence.size", "persistence.accessMode", "serviceAccount.create", "rbac.create"),
         *("peers", "peers.authentication", "token"),
         *("podDisruptionBudget.enabled", "podDisruptionBudget.maxUnavailable", "terminationGracePeriodSeconds"),
@@ -294,11 +304,28 @@ def test_a_pod_may_write_to_members_by_name_and_to_nothing_else(deployment: Depl
         ("pods", "get"): None,
         ("pods", "list"): None,
         ("pods", "patch"): members,
+        ("configmaps", "get"): ["raftq-birth"],
+        ("configmaps", "patch"): ["raftq-birth"],
     }
     [subject] = chart.one("RoleBinding")["subjects"]
     assert subject == {"kind": "ServiceAccount", "name": "raftq", "namespace": "here"}
     assert chart.pod()["spec"]["serviceAccountName"] == "raftq"
     assert not [kind for kind, _ in chart.names() if kind.startswith("Cluster")]
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_the_witness_is_rendered_without_data_which_an_upgrade_would_put_back(
+    deployment: Deployment, create: bool
+) -> None:
+    witness = deployment.template(rbac={"create": create}).one("ConfigMap", "raftq-birth")
+    assert set(witness) == {"apiVersion", "kind", "metadata"}
+
+
+def test_the_rule_of_birth_is_the_agents_setting(deployment: Deployment) -> None:
+    assert environment(deployment.template().agent())["RAFTQ_BIRTH"] == Settings().birth
+    assert environment(deployment.template(birth="witness").agent())["RAFTQ_BIRTH"] == "witness"
+    with pytest.raises(Refused, match="birth"):
+        deployment.template(birth="first")
 
 
 def test_an_account_that_exists_is_used_and_not_made(deployment: Deployment) -> None:

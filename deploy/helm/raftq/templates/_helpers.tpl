@@ -49,6 +49,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
       fieldPath: metadata.uid
 - name: RAFTQ_SERVICE
   value: {{ printf "%s-headless" (include "raftq.name" .) | quote }}
+- name: RAFTQ_BIRTH
+  value: {{ .Values.birth | quote }}
 - name: RAFTQ_BIRTH_REPLICAS
   value: {{ .Values.replicaCount | quote }}
 - name: RAFTQ_POD_SELECTOR
