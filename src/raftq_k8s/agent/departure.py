@@ -104,7 +104,10 @@ class Departure:
         except Exception:  # of a hook, or whatever is wrong with it: the leadership is handed over all the same
             log.exception("the application could not be stopped")
         await self._hand_over()
-        await self._release()
+        try:
+            await self._release()
+        except Exception:  # then the next leader takes it off; what is asked here is answered all the same
+            log.exception("the label could not be taken off")
         await self._sleep(self._patience.settle)
 
     async def _wait_for_a_quorum_without(self) -> None:

@@ -25,7 +25,7 @@ class Node:
         self.connected = connected
         self.told = []
         self.targets = []
-        self.stop_fails = None
+        self.stop_fails = self.release_fails = None
 
     def status(self):
         return seen_by_a(*self.connected)
@@ -45,6 +45,8 @@ class Node:
 
     def departure(self, patience=LONG):
         async def release():
+            if self.release_fails is not None:
+                raise self.release_fails
             self.told.append("label released")
 
         async def sleep(seconds):
@@ -169,3 +171,10 @@ async def test_an_end_that_is_abandoned_goes_no_further():
 )
 def test_a_member_is_needed_where_a_majority_is_there_by_its_vote_alone(connected, voters, is_needed):
     assert needed(seen_by_a(*connected, voters=voters)) is is_needed
+
+
+async def test_a_label_that_cannot_be_taken_off_keeps_nobody_from_being_forwarded():
+    node = Node("b")
+    node.release_fails = ValueError("no answer that anybody foresaw")
+    await node.departure().carry_out("asked")
+    assert node.told[-2:] == ["transfer", "sleep 5"]
