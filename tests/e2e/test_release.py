@@ -56,7 +56,7 @@ def test_helm_test_reaches_the_leader_from_inside_the_cluster(release: Release) 
     assert "Succeeded" in helm("test", NAME, "--namespace", release.namespace, "--timeout", "60s")
 
 
-def test_agents_may_label_members_and_nothing_else(release: Release) -> None:
+def test_agents_may_label_members_keep_the_witness_and_nothing_else(release: Release) -> None:
     account = f"system:serviceaccount:{release.namespace}:{NAME}"
 
     def may(verb: str, resource: str, name: str = "", namespace: str = release.namespace) -> bool:
@@ -73,6 +73,11 @@ def test_agents_may_label_members_and_nothing_else(release: Release) -> None:
     assert not may("patch", "pods", "another")
     assert not may("delete", "pods", f"{NAME}-0")
     assert not may("create", "pods")
+    assert may("get", "configmaps", f"{NAME}-birth")
+    assert may("patch", "configmaps", f"{NAME}-birth")
+    assert not may("get", "configmaps", "another")
+    assert not may("patch", "configmaps", "another")
+    assert not may("create", "configmaps")
     assert not may("get", "secrets")
     assert not may("list", "pods", namespace="")
 

@@ -323,8 +323,8 @@ async def test_an_agent_that_still_waits_for_its_peers_can_be_stopped(tmp_path):
         ([], {"RAFTQ_NOPE": "1"}, "RAFTQ_NOPE is no setting"),
         (["--config", "{config}"], {}, "nope is no setting"),
         (["--birth-replicas", "0"], {}, "birth_replicas 0"),
+        (["--birth", "witness", "--raft-port", "{free}", "--http-port", "{other}"], {}, "birth witness needs the Kube"),
         (["--birth-replicas", "99999999"], {}, "a cluster has 1 to 64 members"),
-        (["--name", "raftq-3"], {}, "the members are raftq-0 … raftq-2"),
         (["--raft-port", "{free}", "--http-port", "{free}", "--http-host", "127.0.0.1"], {}, "the port for peers too"),
         (["--maximum-election-ms", "inf"], {}, "is not a number from 1 to 60000"),
     ],
@@ -336,7 +336,8 @@ async def test_what_is_no_setting_ends_the_agent_with_one_line_and_an_empty_disk
     data = tmp_path / "data"
     data.mkdir()
     base = ["--name", "raftq-0", "--service", "raftq-headless", "--namespace", "there", "--data", str(data)]
-    known = {"config": tmp_path / "raftq.toml", "free": free_ports(1)[0]}
+    free, other = free_ports(2)
+    known = {"config": tmp_path / "raftq.toml", "free": free, "other": other}
     given = [argument.format(**known) for argument in arguments]
     assert await refused(complaint, *base, *given, **environment)
     assert list(data.iterdir()) == []

@@ -9,6 +9,7 @@ import sys
 import pytest
 import pytest_asyncio
 
+from raftq_k8s.agent.before_the_start import Recovered, recovery_of
 from raftq_k8s.cli.local_cluster import LocalCluster
 from raftq_k8s.raft.recovery import TERMS_PASSED
 from raftq_k8s.storage import inspection
@@ -97,6 +98,7 @@ async def test_a_survivor_goes_on_alone_and_the_others_join_it(cluster):
     assert (status, put["revision"] > before.last_index + 1_000_000) == (200, True)
     (kept,) = (survivor.data / FOLDER).iterdir()
     assert inspection.inspect(kept).cluster == before.cluster
+    assert recovery_of(survivor.data) == Recovered(after.cluster, out_of=before.cluster), "what a witness is told"
 
     cluster.start(wiped)
     await cluster.until(lambda: votes(wiped, "raftq-2", after.cluster), "the empty one to vote", 60.0)

@@ -142,9 +142,10 @@ def planned(tmp_path):
 
 
 async def test_each_missing_right_is_named(planned):
-    finding = await rights(Api({("patch", "pods", "raftq-1"), ("list", "pods", "")}), planned)
+    lacking = {("patch", "pods", "raftq-1"), ("list", "pods", ""), ("get", "configmaps", "raftq-birth")}
+    finding = await rights(Api(lacking), planned)
     assert finding.state is State.WRONG
-    assert finding.found == "this service account may not list pods, patch pods raftq-1"
+    assert finding.found == "this service account may not list pods, patch pods raftq-1, get configmaps raftq-birth"
     assert (await rights(Api(set()), planned)).state is State.WELL
     assert (await rights(Api(ApiUnreachable("no answer in time")), planned)).state is State.WRONG
 
