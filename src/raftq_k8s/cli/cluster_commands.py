@@ -38,7 +38,7 @@ def list_members(server: Servers = None, token_file: TokenFile = None, json: AsJ
 
 @members.command(epilog="For example:  [bold]raftq members remove raftq-3[/]")
 def remove(
-    member: Annotated[str, typer.Argument(help="Its name.")],
+    member: Annotated[str, typer.Argument(metavar="MEMBER", help="Its name.")],
     incarnation: Annotated[
         str | None, typer.Option(metavar="ID", help="Only if this is still its incarnation, as members list shows it.")
     ] = None,
@@ -59,7 +59,7 @@ def remove(
 
 @members.command(epilog="For example:  [bold]raftq members promote raftq-5[/]")
 def promote(
-    member: Annotated[str, typer.Argument(help="Its name.")],
+    member: Annotated[str, typer.Argument(metavar="MEMBER", help="Its name.")],
     server: Servers = None,
     token_file: TokenFile = None,
     json: AsJson = False,
@@ -85,7 +85,7 @@ def save(
 
 
 def transfer(
-    to: Annotated[str | None, typer.Argument(metavar="[TO]", help="The member that is to lead; else the best.")] = None,
+    to: Annotated[str | None, typer.Argument(metavar="TO", help="The member that is to lead; else the best.")] = None,
     server: Servers = None,
     token_file: TokenFile = None,
     json: AsJson = False,
@@ -109,7 +109,7 @@ def drain(server: Servers = None, token_file: TokenFile = None, json: AsJson = F
 
 
 def pause(
-    reason: Annotated[str, typer.Argument(help="Why; raftq status shows it.")] = "",
+    reason: Annotated[str, typer.Argument(metavar="REASON", help="Why; raftq status shows it.")] = "",
     server: Servers = None,
     token_file: TokenFile = None,
     json: AsJson = False,
@@ -149,7 +149,7 @@ def status(
 def doctor(
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- --SETTING VALUE…]", help="Settings of the agent that are not in the environment."),
+        typer.Argument(metavar="-- --SETTING VALUE…", help="Settings of the agent that are not in the environment."),
     ] = None,
     server: Servers = None,
     token_file: TokenFile = None,

@@ -238,7 +238,7 @@ def bench(
     "all pods of one:  [bold]raftq certs pki --service raftq-headless --namespace raftq[/]",
 )
 def certs(
-    folder: Annotated[Path, typer.Argument(help="Where the authority is, or is made.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the authority is, or is made.")],
     members: Annotated[list[str] | None, typer.Argument(metavar="NAME…", help="The members to make one for.")] = None,
     service: Annotated[str, typer.Option(metavar="NAME", help="The headless Service of the members.")] = "",
     namespace: Annotated[str, typer.Option(metavar="NAME", help="The Kubernetes namespace of that Service.")] = "",

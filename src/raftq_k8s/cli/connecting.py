@@ -63,6 +63,8 @@ def ask(reach: Reach, work: "Callable[[Client], Awaitable[int]]", timeout_s: flo
         return asyncio.run(_with(client, work))
     except ClientError as error:
         return said(error)
+    except UnicodeEncodeError as error:
+        return complain(f"{error.object!r} is not Unicode text", USAGE)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
     except BrokenPipeError:

@@ -17,7 +17,7 @@ def get(reach: Reach, key: str, *, consistency: Consistency, bare: bool, as_json
     async def work(client: Client) -> int:
         found = await client.get(key, consistency=consistency)
         if found is None:
-            return complain(f"there is no key {key}", NO)
+            return complain(f"there is no key {_printable(key)}", NO)
         _show(found, key, bare=bare, as_json=as_json)
         return 0
 
@@ -39,9 +39,9 @@ def get_prefix(reach: Reach, prefix: str, *, consistency: Consistency, as_json: 
             keys = {key: _members(None, value) for key, value in found.keys.items()}
             _print(msgspec.json.encode({"revision": found.revision, "keys": keys}))
             return 0
-        width = max(map(len, found.keys), default=0)
+        width = max(map(len, map(_printable, found.keys)), default=0)
         for key, value in sorted(found.keys.items()):
-            _print(f"{key:<{width}}  {value.revision:>9}  ".encode() + _one_line(value.text))
+            _print(f"{_printable(key):<{width}}  {value.revision:>9}  ".encode() + _one_line(value.text))
         return 0
 
     return ask(reach, work)
@@ -68,7 +68,7 @@ def delete(reach: Reach, key: str, *, expected: Expected, as_json: bool) -> int:
         if as_json:
             _tell(as_json, {"existed": existed}, "")
         elif not existed:
-            return complain(f"there is no key {key}", NO)
+            return complain(f"there is no key {_printable(key)}", NO)
         return 0 if existed else NO
 
     return ask(reach, work)
@@ -127,7 +127,7 @@ def _line(revision: int, change: Change, as_json: bool) -> bytes:
         told: dict[str, object] = {"revision": revision, "key": change.key}
         told |= {"deleted": True} if change.text is None else {"value": msgspec.Raw(change.text)}
         return msgspec.json.encode(told)
-    key = "(the whole document)" if change.key is None else change.key
+    key = "(the whole document)" if change.key is None else _printable(change.key)
     what = b"deleted" if change.text is None else b"= " + _one_line(change.text)
     return f"{revision:>9}  {key} ".encode() + what
 
@@ -144,6 +144,11 @@ def _show(value: Value, key: str | None, *, bare: bool, as_json: bool) -> None:
 def _members(key: str | None, value: Value) -> dict[str, object]:
     named = {} if key is None else {"key": key}
     return named | {"revision": value.revision, "value": msgspec.Raw(value.text)}
+
+
+def _printable(key: str) -> str:
+    """A key may hold anything, also what moves the cursor of a terminal: that is shown as JSON has it."""
+    return key if key.isprintable() else json.dumps(key)
 
 
 def _one_line(text: bytes) -> bytes:

@@ -18,6 +18,18 @@ data = typer.Typer(
 )
 
 
+def _checked(key: str | None) -> str | None:
+    from raftq_k8s.client.paths import of_key
+
+    try:
+        if key is not None:
+            of_key(key)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return key
+
+
+Key: TypeAlias = Annotated[str, typer.Argument(metavar="KEY", callback=_checked, help="The key.")]
 Consistency: TypeAlias = Annotated[
     Literal["linearizable", "lease", "local"],
     typer.Option(
@@ -38,7 +50,9 @@ IfPresent: TypeAlias = Annotated[bool, typer.Option("--if-present", help="Only i
     "everything:  [bold]raftq data get[/]",
 )
 def get(
-    key: Annotated[str | None, typer.Argument(help="The key; without one, the whole document.")] = None,
+    key: Annotated[
+        str | None, typer.Argument(metavar="KEY", callback=_checked, help="The key; without one, the whole document.")
+    ] = None,
     prefix: Annotated[str | None, typer.Option(metavar="TEXT", help="Instead: all keys that begin so.")] = None,
     text: Annotated[bool, typer.Option("--text", help="Print a text without its quotes.")] = False,
     consistency: Consistency = "linearizable",
@@ -66,8 +80,8 @@ def get(
     "once:        [bold]raftq data put owner me --text --if-revision 0[/]",
 )
 def put(
-    key: Annotated[str, typer.Argument(help="The key.")],
-    value: Annotated[str, typer.Argument(help="Its value, as JSON; - reads it from standard input.")],
+    key: Key,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="Its value, as JSON; - reads it from standard input.")],
     text: Annotated[bool, typer.Option("--text", help="The value is a text, and no JSON.")] = False,
     if_revision: IfRevision = None,
     if_present: IfPresent = False,
@@ -86,7 +100,7 @@ def put(
     epilog="For example:  [bold]raftq data delete colour[/]   or   [bold]raftq data delete owner --if-revision 41[/]"
 )
 def delete(
-    key: Annotated[str, typer.Argument(help="The key.")],
+    key: Key,
     if_revision: IfRevision = None,
     server: Servers = None,
     token_file: TokenFile = None,
@@ -100,7 +114,9 @@ def delete(
 
 @data.command(epilog="""For example:  [bold]raftq data patch '{"colour": "red", "size": null}'[/]""")
 def patch(
-    change: Annotated[str, typer.Argument(help="A merge patch (RFC 7396); null takes a key away; - reads it.")],
+    change: Annotated[
+        str, typer.Argument(metavar="CHANGE", help="A merge patch (RFC 7396); null takes a key away; - reads it.")
+    ],
     if_revision: IfRevision = None,
     server: Servers = None,
     token_file: TokenFile = None,
@@ -117,7 +133,9 @@ def patch(
     "set it:   [bold]raftq data replace - < document.json[/]",
 )
 def replace(
-    document: Annotated[str, typer.Argument(help="The new document, as JSON; - reads it from standard input.")],
+    document: Annotated[
+        str, typer.Argument(metavar="DOCUMENT", help="The new document, as JSON; - reads it from standard input.")
+    ],
     if_revision: IfRevision = None,
     server: Servers = None,
     token_file: TokenFile = None,
@@ -135,7 +153,10 @@ def replace(
 )
 def txn(
     transaction: Annotated[
-        str, typer.Argument(help="Conditions (if) and operations (do: put, delete, patch, replace); - reads it.")
+        str,
+        typer.Argument(
+            metavar="TRANSACTION", help="Conditions (if) and operations (do: put, delete, patch, replace); - reads it."
+        ),
     ],
     server: Servers = None,
     token_file: TokenFile = None,

@@ -51,7 +51,7 @@ def restore(
 
 def recover(
     cluster: Annotated[
-        str | None, typer.Argument(metavar="[CLUSTER]", help="The id of the cluster whose quorum is lost.")
+        str | None, typer.Argument(metavar="CLUSTER", help="The id of the cluster whose quorum is lost.")
     ] = None,
     join: Annotated[
         str | None,

@@ -129,6 +129,24 @@ def test_several_keys_change_at_once(raftq):
     assert json.loads(raftq("data", "get", "c/d", "--json")[1])["value"] == 3
 
 
+@pytest.mark.parametrize("key", ["", "\udcff"])
+def test_what_is_no_key_is_a_mistake_said_in_one_line(raftq, key):
+    for command in ("get",), ("put", "1"), ("delete",):
+        code, _, err = raftq("data", command[0], key, *command[1:])
+        assert (code, len(err.splitlines())) == (2, 1)
+
+
+def test_what_is_no_text_is_a_mistake_wherever_it_stands(raftq):
+    code, _, err = raftq("pause", "\udcff")
+    assert (code, "is not Unicode text" in err) == (2, True)
+
+
+def test_a_key_does_not_move_the_cursor_of_a_terminal(raftq):
+    raftq("data", "put", "locks/\x1b[31m", "1")
+    assert "\x1b" not in raftq("data", "get", "--prefix", "locks/")[1]
+    assert "\x1b" not in raftq("data", "get", "locks/\x1b[32m")[2]
+
+
 def test_a_key_and_a_prefix_are_one_too_many(raftq):
     assert raftq("data", "get", "a", "--prefix", "b")[0] == 2
 

@@ -59,3 +59,10 @@ def test_a_token_file_that_cannot_be_read_is_a_mistake_said_once(tmp_path, capsy
     assert (
         capsys.readouterr().err == f"raftq: the token file {tmp_path}/none cannot be read: No such file or directory\n"
     )
+
+
+def test_no_usage_has_brackets_twice(capsys):
+    for name, command in leaves():
+        if name not in ("agent", "run") and not command.hidden:
+            assert run([*name.split(), "--help"]) == 0
+    assert "[[" not in capsys.readouterr().out
