@@ -1,9 +1,9 @@
-"""All volumes are lost at once: nothing is born in place of the cluster until a person says so, and then above it."""
+"""Volumes are lost, all or most of them: what may begin in their place, and who has to say so."""
 
 import json
 
 import pytest
-from cluster_access import Image
+from cluster_access import CommandFailed, Image
 from deadlines import Unanswered, eventually
 from raftq_release import MEMBERS, Release
 
@@ -68,3 +68,31 @@ def test_an_upgrade_leaves_the_witness_as_it_is(release: Release, image: Image) 
     before = release.get("configmap", WITNESS)
     release.upgrade(image)
     assert release.get("configmap", WITNESS)["data"]["cluster"] == before["data"]["cluster"]
+
+
+def test_whose_cluster_was_recovered_without_them_join_the_new_one_by_the_witness(release: Release) -> None:
+    leader = release.wait_settled()
+    eventually("the leader's term in the witness", lambda: witness(release).get("term") == str(leader.term), 20)
+    old = witness(release)["cluster"]
+    release.kubectl("scale", "statefulset", "raftq", "--replicas=1")
+    for gone in ("raftq-2", "raftq-1"):
+        release.kubectl("wait", "--for=delete", f"pod/{gone}", "--timeout=90s")
+
+    def recovered() -> bool:
+        try:
+            release.kubectl("exec", "raftq-0", "--", "raftq", "recover", old, "--yes")
+        except CommandFailed as error:  # somebody led too lately
+            raise Unanswered(str(error)) from None
+        return True
+
+    eventually("nobody to have led for long enough", recovered, 60, every_s=1)
+    eventually("the new cluster in the witness", lambda: witness(release)["former"].split(",")[-1] == old, 30)
+    assert int(witness(release)["term"]) > leader.term
+    for replicas in (2, 3):  # each alone: two of three would be the quorum that was given up for lost
+        release.kubectl("scale", "statefulset", "raftq", f"--replicas={replicas}")
+        release.kubectl("rollout", "status", "statefulset", "raftq", "--timeout=90s")
+    again = release.wait_settled(60)
+    assert again.term > leader.term
+    clusters = {release.json(release.place(pod), "/v1/status")["cluster"] for pod in release.pods.values()}
+    assert clusters == {witness(release)["cluster"]}
+    assert old not in clusters
