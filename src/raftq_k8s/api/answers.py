@@ -1,7 +1,5 @@
 """One answer, complete before its first byte leaves, written in one piece.
 
-aiohttp's protocol asks a response for three things: `prepare`, `write_eof` and `keep_alive`. Its own `Response` can
-stream, set cookies and compress, and costs more than all the rest of a small write does; nothing here needs that.
 What every answer must keep is kept: a length, a date, no body for HEAD, and a client that does not read is cut off.
 """
 
@@ -12,7 +10,8 @@ from http import HTTPStatus
 from typing import Protocol
 
 import msgspec
-from aiohttp.web import BaseRequest
+
+from raftq_k8s.api.requests import Request
 
 JSON = b"application/json"
 
@@ -30,17 +29,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Response(Protocol):
-    """What aiohttp's protocol asks of a response: an `Answer`, or what is written as time goes on."""
+    """An `Answer`, or what is written as time goes on."""
 
     keep_alive: bool
+    """Once it was sent: whether the connection is for further use."""
 
-    async def prepare(self, request: BaseRequest) -> None: ...
-
-    async def write_eof(self) -> None: ...
+    async def send(self, request: Request) -> None:
+        """Write all of it, once. Raises `ConnectionError` when the client has gone, or does not read."""
 
 
 class Answer:
-    __slots__ = ("_body", "_content_type", "_headers", "_request", "_status", "_written", "keep_alive")
+    __slots__ = ("_body", "_content_type", "_headers", "_status", "keep_alive")
 
     def __init__(self, status: int, body: bytes, content_type: bytes = JSON, headers: bytes = b"") -> None:
         """`headers` are whole lines, each with its end."""
@@ -48,8 +47,6 @@ class Answer:
         self._body = body
         self._content_type = content_type
         self._headers = headers
-        self._request: BaseRequest | None = None
-        self._written = False
         self.keep_alive = True
 
     def then_close(self) -> "Answer":
@@ -57,16 +54,8 @@ class Answer:
         self.keep_alive = False
         return self
 
-    async def prepare(self, request: BaseRequest) -> None:
-        self._request = request
+    async def send(self, request: Request) -> None:
         self.keep_alive = self.keep_alive and request.keep_alive
-
-    async def write_eof(self) -> None:
-        """Write it, once: a handler may have done so, and aiohttp asks again."""
-        request = self._request
-        if self._written or request is None:
-            return
-        self._written = True
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
@@ -101,7 +90,7 @@ class Answer:
         )
 
     async def _write_slices(
-        self, request: BaseRequest, transport: asyncio.WriteTransport, head: bytes, body: bytes
+        self, request: Request, transport: asyncio.WriteTransport, head: bytes, body: bytes
     ) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_s(len(body))
@@ -119,11 +108,11 @@ def patience_s(size_bytes: int) -> float:
     return _PATIENCE_S + size_bytes / _SLOWEST_BYTES_PER_SECOND
 
 
-async def drained(request: BaseRequest, transport: asyncio.WriteTransport, patience_s: float) -> None:
+async def drained(request: Request, transport: asyncio.WriteTransport, patience_s: float) -> None:
     """Until what was written has left. A client that takes longer is cut off, and `ConnectionResetError` raised."""
     try:
         async with asyncio.timeout(patience_s):
-            await request.writer.drain()
+            await request.line.drain()
     except TimeoutError:
         transport.abort()
         raise ConnectionResetError("the client reads too slowly") from None

@@ -21,9 +21,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.problems import Problem
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.routing import Access
 
 log = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class Guard:
     def asks_token(self, access: Access) -> bool:
         return self._token is not None and access not in self._open
 
-    def check(self, request: BaseRequest, access: Access) -> None:
+    def check(self, request: Request, access: Access) -> None:
         """Raises `Problem` for who may not."""
         if access in self._open:
             return
@@ -94,7 +93,7 @@ class Guard:
             _check_is_near(request)
 
 
-def _check_token(request: BaseRequest, token: TokenFile) -> None:
+def _check_token(request: Request, token: TokenFile) -> None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         detail = "this asks for the header Authorization: Bearer TOKEN; nothing was done"
@@ -104,14 +103,14 @@ def _check_token(request: BaseRequest, token: TokenFile) -> None:
         raise Problem(403, "token-wrong", "Token wrong", detail)
 
 
-def _check_is_no_strange_page(request: BaseRequest) -> None:
+def _check_is_no_strange_page(request: Request) -> None:
     """A browser sends some requests for any page, to any port that it reaches, and says so."""
     if request.headers.get("Sec-Fetch-Site") == "cross-site":
         detail = "a page of another site may not do this; nothing was done"
         raise Problem(403, "not-from-here", "Not from here", detail)
 
 
-def _check_is_near(request: BaseRequest) -> None:
+def _check_is_near(request: Request) -> None:
     if not _is_near(request):
         detail = "without a token (setting token_file) only clients in this pod may do this; nothing was done"
         raise Problem(403, "not-from-here", "Not from here", detail)
@@ -123,7 +122,7 @@ def _check_is_near(request: BaseRequest) -> None:
         raise Problem(403, "not-from-here", "Not from here", detail)
 
 
-def _is_near(request: BaseRequest) -> bool:
+def _is_near(request: Request) -> bool:
     transport = request.transport
     peer = None if transport is None else transport.get_extra_info("peername")
     return isinstance(peer, tuple) and _is_loopback(peer[0])

@@ -5,9 +5,8 @@ A body that its sender breaks off, or whose chunks turn out malformed, does noth
 
 import asyncio
 
-from aiohttp.web import BaseRequest, RequestPayloadError
-
 from raftq_k8s.api.problems import Problem, body_too_large, too_many_bodies
+from raftq_k8s.api.requests import BodyBroken, Request
 
 BODY_TIMEOUT_S = 20.0
 UNFINISHED_BYTES = 64 << 20
@@ -19,14 +18,10 @@ class Bodies:
         self._limit_bytes = limit_bytes
         self._unfinished_bytes = 0
 
-    async def read(self, request: BaseRequest) -> bytes:
+    async def read(self, request: Request) -> bytes:
         """Raises `Problem`. More than the limit and one read of the socket is never held."""
-        content = request.content
-        if content.is_eof():  # it came with the headers, as small ones do
-            try:
-                body = content.read_nowait()
-            except RequestPayloadError:
-                raise _broken() from None
+        if request.body.complete:  # it came with the headers, as small ones do
+            body = request.body.take()
             if len(body) > self._limit_bytes:
                 raise body_too_large(self._limit_bytes)
             return body
@@ -41,14 +36,14 @@ class Bodies:
         except TimeoutError:
             detail = f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds"
             raise Problem(408, "body-too-slow", "Body too slow", detail, close=True) from None
-        except RequestPayloadError:
+        except BodyBroken:
             raise _broken() from None
 
-    async def _read_on(self, request: BaseRequest) -> bytes:
+    async def _read_on(self, request: Request) -> bytes:
         body = bytearray()
         chunk = b""
         try:
-            while chunk := await request.content.readany():
+            while chunk := await request.body.more():
                 body += chunk
                 self._unfinished_bytes += len(chunk)
                 if len(body) > self._limit_bytes:

@@ -10,9 +10,8 @@ carried.
 import re
 from collections.abc import Iterator
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.problems import Problem
+from raftq_k8s.api.requests import Request
 from raftq_k8s.raft.types import NO_INDEX
 from raftq_k8s.state.commands import MANY, Condition
 
@@ -23,7 +22,7 @@ _HIGHEST = (1 << 63) - 1
 _REVISION = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
-def of_write(request: BaseRequest, key: str | None) -> tuple[Condition, ...]:
+def of_write(request: Request, key: str | None) -> tuple[Condition, ...]:
     """What has to hold of that key, or of the whole, when the write is applied. Raises `Problem`."""
     headers = request.headers
     conditions: tuple[Condition, ...] = ()
@@ -34,7 +33,7 @@ def of_write(request: BaseRequest, key: str | None) -> tuple[Condition, ...]:
     return conditions
 
 
-def is_known(request: BaseRequest, revision: int) -> bool:
+def is_known(request: Request, revision: int) -> bool:
     """Whether the reader has that revision already. Raises `Problem` where it wants another one."""
     headers = request.headers
     if MATCH in headers and not _names(request, MATCH, revision, weak=False):
@@ -43,7 +42,7 @@ def is_known(request: BaseRequest, revision: int) -> bool:
     return NONE_MATCH in headers and _names(request, NONE_MATCH, revision, weak=True)
 
 
-def _match(request: BaseRequest, key: str | None) -> Condition:
+def _match(request: Request, key: str | None) -> Condition:
     if _value(request, MATCH) == "*":
         return Condition(key, None)
     revisions = tuple(dict.fromkeys(revision for is_weak, revision in _tags(request, MATCH) if not is_weak))
@@ -56,7 +55,7 @@ def _match(request: BaseRequest, key: str | None) -> Condition:
     return Condition(key, revisions)
 
 
-def _none_match(request: BaseRequest, key: str | None) -> Condition:
+def _none_match(request: Request, key: str | None) -> Condition:
     if _value(request, NONE_MATCH) != "*":
         detail = "a write takes no other If-None-Match than *: only if there is no such key yet; nothing was done"
         raise Problem(400, "bad-condition", "Bad condition", detail)
@@ -65,13 +64,13 @@ def _none_match(request: BaseRequest, key: str | None) -> Condition:
     return Condition(key, (NO_INDEX,))
 
 
-def _names(request: BaseRequest, header: str, revision: int, *, weak: bool) -> bool:
+def _names(request: Request, header: str, revision: int, *, weak: bool) -> bool:
     if _value(request, header) == "*":
         return True
     return any(named == revision and (weak or not is_weak) for is_weak, named in _tags(request, header))
 
 
-def _tags(request: BaseRequest, header: str) -> Iterator[tuple[bool, int]]:
+def _tags(request: Request, header: str) -> Iterator[tuple[bool, int]]:
     """Whether it is weak, and its revision, of each tag that could be one of ours."""
     text, at = _value(request, header), 0
     while at < len(text):
@@ -84,7 +83,7 @@ def _tags(request: BaseRequest, header: str) -> Iterator[tuple[bool, int]]:
             yield found[1] is not None, int(found[2])
 
 
-def _value(request: BaseRequest, header: str) -> str:
+def _value(request: Request, header: str) -> str:
     return ",".join(request.headers.getall(header)).strip()
 
 

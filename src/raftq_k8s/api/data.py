@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api import conditions
 from raftq_k8s.api.answers import JSON, LARGE_BYTES, Answer, Response
 from raftq_k8s.api.bodies import Bodies
@@ -22,6 +20,7 @@ from raftq_k8s.api.pieces import Pieces
 from raftq_k8s.api.problems import RETRY_AFTER, Problem, document_is_no_object, not_json
 from raftq_k8s.api.reads import Reads
 from raftq_k8s.api.redirects import asked_elsewhere
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import Node
 from raftq_k8s.api.writes import Writes
 from raftq_k8s.state.commands import Applied, Delete, Operation, Patch, Put, Replace, Transaction
@@ -44,7 +43,7 @@ class Data:
 
     # ------------------------------------------------------------------------------------------------------ the whole
 
-    async def get_whole(self, request: BaseRequest) -> Response:
+    async def get_whole(self, request: Request) -> Response:
         """All of it; or with `?prefix=` the keys that begin so, each with its revision."""
         if (elsewhere := asked_elsewhere(self._node, request)) is not None:
             return elsewhere
@@ -60,18 +59,17 @@ class Data:
             raise Problem(503, "too-many-readers", "Too many readers", detail, headers=RETRY_AFTER)
         self._large_reads += 1
         try:
-            if "prefix" in request.rel_url.query:
+            if "prefix" in request.query:
                 size_bytes = await _counted(text())
             sent = Pieces(JSON, reach, text(), size_bytes)
-            await sent.prepare(request)
-            await sent.write_eof()
+            await sent.send(request)
         finally:
             self._large_reads -= 1
         return sent
 
-    def _text(self, request: BaseRequest) -> Callable[[], Iterator[bytes]]:
+    def _text(self, request: Request) -> Callable[[], Iterator[bytes]]:
         """In pieces, anew each time it is called; always as the document is now. Raises `Problem`."""
-        picture, prefix = self._node.document.picture(), request.rel_url.query.get("prefix")
+        picture, prefix = self._node.document.picture(), request.query.get("prefix")
         if picture.segments is not None:
             if prefix is None:
                 return partial(whole, picture.segments)
@@ -80,12 +78,12 @@ class Data:
             raise document_is_no_object()
         return partial(iter, (picture.text,))
 
-    async def put_whole(self, request: BaseRequest) -> Answer:
+    async def put_whole(self, request: Request) -> Answer:
         if (elsewhere := asked_elsewhere(self._node, request)) is not None:
             return elsewhere
         return await self._written(request, None, Replace(await self._document(request)))
 
-    async def patch_whole(self, request: BaseRequest) -> Answer:
+    async def patch_whole(self, request: Request) -> Answer:
         """A merge patch (RFC 7396)."""
         if request.content_type == "application/json-patch+json":
             detail = "a patch is a merge patch (RFC 7396), not a JSON patch; nothing was done"
@@ -94,7 +92,7 @@ class Data:
             return elsewhere
         return await self._written(request, None, Patch(await self._document(request)))
 
-    async def _document(self, request: BaseRequest) -> bytes:
+    async def _document(self, request: Request) -> bytes:
         body = await self._bodies.read(request)
         try:
             return document_text(body)
@@ -103,7 +101,7 @@ class Data:
 
     # -------------------------------------------------------------------------------------------------------- one key
 
-    async def get(self, request: BaseRequest, raw_key: str) -> Answer:
+    async def get(self, request: Request, raw_key: str) -> Answer:
         key = key_of(raw_key)
         if (elsewhere := asked_elsewhere(self._node, request)) is not None:
             return elsewhere
@@ -117,7 +115,7 @@ class Data:
         text, revision = found
         return self._unchanged(revision) if conditions.is_known(request, revision) else self._shown(text, revision)
 
-    async def put(self, request: BaseRequest, raw_key: str) -> Answer:
+    async def put(self, request: Request, raw_key: str) -> Answer:
         key = key_of(raw_key)
         if (elsewhere := asked_elsewhere(self._node, request)) is not None:
             return elsewhere
@@ -128,7 +126,7 @@ class Data:
             raise not_json(error) from None
         return await self._written(request, key, Put(key, value))
 
-    async def delete(self, request: BaseRequest, raw_key: str) -> Answer:
+    async def delete(self, request: Request, raw_key: str) -> Answer:
         """A key that is not there is 404, also for whoever repeats a delete whose answer was lost: it is gone."""
         key = key_of(raw_key)
         if (elsewhere := asked_elsewhere(self._node, request)) is not None:
@@ -137,7 +135,7 @@ class Data:
 
     # -------------------------------------------------------------------------------------------------------- answers
 
-    async def _written(self, request: BaseRequest, key: str | None, operation: Operation) -> Answer:
+    async def _written(self, request: Request, key: str | None, operation: Operation) -> Answer:
         expected = conditions.of_write(request, key)
         command = Transaction(expected, (operation,)) if expected else operation
         result = await self._writes.carry_out(request, command)

@@ -17,12 +17,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.answers import Answer, Response
 from raftq_k8s.api.leader import encoded_leader
 from raftq_k8s.api.news import Event, News, events_of, place, told
 from raftq_k8s.api.problems import RETRY_AFTER, Problem
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.streams import EVENT_STREAM, Audience, Listener
 from raftq_k8s.api.views import Node
 from raftq_k8s.node.errors import NotStarted
@@ -45,7 +44,7 @@ class Events:
         self._leaders = Audience(lambda: partial(self._announce_leaders, node.standing()), _to_all(b":\n\n"))
         self._one_at_a_time = asyncio.Lock()
 
-    async def changes(self, request: BaseRequest) -> Response:
+    async def changes(self, request: Request) -> Response:
         if not self._node.status().caught_up:
             detail = "this node has not caught up since its start, and would tell you the past"
             raise Problem(503, "not-caught-up", "Not caught up", detail, headers=RETRY_AFTER)
@@ -59,10 +58,10 @@ class Events:
         if request.method == "HEAD":
             return Answer(200, b"", EVENT_STREAM, headers)
         self._check_room()
-        prefix = request.rel_url.query.get("prefix", "")
+        prefix = request.query.get("prefix", "")
         return Listener(self._changes, self._catch_up, headers=headers, position=after, prefix=prefix)
 
-    async def leaders(self, request: BaseRequest) -> Response:
+    async def leaders(self, request: Request) -> Response:
         if request.method == "HEAD":
             return Answer(200, b"", EVENT_STREAM)
         self._check_room()
@@ -135,9 +134,9 @@ def _compacted(compacted: Compacted) -> Problem:
     return Problem(410, "compacted", "Compacted", detail, members={"oldest": compacted.oldest})
 
 
-def _asked_position(request: BaseRequest, here: int) -> int:
+def _asked_position(request: Request, here: int) -> int:
     """The header comes last, from a browser that comes back on the address with which it began: so it wins."""
-    asked = request.headers.get("Last-Event-ID") or request.rel_url.query.get("after")
+    asked = request.headers.get("Last-Event-ID") or request.query.get("after")
     if asked is None:
         return here
     if not _NUMBER.fullmatch(asked):

@@ -3,10 +3,10 @@
 from typing import Generic, TypeVar
 
 import msgspec
-from aiohttp.web import BaseRequest
 
 from raftq_k8s.api.bodies import Bodies
 from raftq_k8s.api.problems import Problem
+from raftq_k8s.api.requests import Request
 
 LIMIT_BYTES = 16 << 10
 
@@ -19,7 +19,7 @@ class JsonBodies(Generic[_T]):
         self._bodies = Bodies(LIMIT_BYTES)
         self._decode = msgspec.json.Decoder(shape).decode
 
-    async def read(self, request: BaseRequest) -> _T:
+    async def read(self, request: Request) -> _T:
         """Raises `Problem`."""
         body = await self._bodies.read(request)
         try:

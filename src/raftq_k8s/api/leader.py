@@ -4,10 +4,10 @@
 """
 
 import msgspec
-from aiohttp.web import BaseRequest
 
 from raftq_k8s.api.answers import Answer
 from raftq_k8s.api.problems import no_leader
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import Node
 from raftq_k8s.node.status import NodeStatus
 from raftq_k8s.raft.types import MemberId, Milliseconds, Term
@@ -45,7 +45,7 @@ class LeaderRoute:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    async def get(self, request: BaseRequest) -> Answer:
+    async def get(self, request: Request) -> Answer:
         status = self._node.status()
         if status.leader is None:
             raise no_leader()

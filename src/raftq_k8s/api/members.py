@@ -8,11 +8,11 @@ those are null. A change is for the leader: others send the client there.
 from urllib.parse import unquote
 
 import msgspec
-from aiohttp.web import BaseRequest
 
 from raftq_k8s.api.answers import Answer, json_answer
 from raftq_k8s.api.problems import Problem
 from raftq_k8s.api.redirects import led_elsewhere
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import Node
 from raftq_k8s.node.status import MemberStatus
 from raftq_k8s.raft.membership import ChangeRefused, Member, Promote, Remove
@@ -31,20 +31,20 @@ class Members:
         self._node = node
         self._timeout_s = timeout_s
 
-    async def list(self, request: BaseRequest) -> Answer:
+    async def list(self, request: Request) -> Answer:
         standing = self._node.standing()
         return json_answer(200, MemberList(standing.term, standing.leader, self._node.members()))
 
-    async def remove(self, request: BaseRequest, raw: str) -> Answer:
+    async def remove(self, request: Request, raw: str) -> Answer:
         """That incarnation never comes back. A member that is to be taken in again needs an empty volume."""
         return led_elsewhere(self._node, request) or await self._changed(Remove(self._member(request, raw)))
 
-    async def promote(self, request: BaseRequest, raw: str) -> Answer:
+    async def promote(self, request: Request, raw: str) -> Answer:
         return led_elsewhere(self._node, request) or await self._changed(Promote(self._member(request, raw)))
 
-    def _member(self, request: BaseRequest, raw: str) -> Member:
+    def _member(self, request: Request, raw: str) -> Member:
         name = MemberId(unquote(raw, errors="replace"))
-        asked = request.rel_url.query.get("incarnation")
+        asked = request.query.get("incarnation")
         for member in self._node.members():
             if member.name == name and asked in (None, member.incarnation):
                 return Member(name, Incarnation(member.incarnation))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import get_args
 
-from aiohttp.web import BaseRequest
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import (
@@ -21,6 +20,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from raftq_k8s.api.answers import Answer
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import (
     ApplicationCondition,
     ApplicationView,
@@ -66,7 +66,7 @@ class Metrics:
         if self._label_lag is not None:
             self._label_lag.observe(seconds)
 
-    async def get(self, request: BaseRequest) -> Answer:
+    async def get(self, request: Request) -> Answer:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return Answer(200, encode(self._registry), content_type.encode())
 

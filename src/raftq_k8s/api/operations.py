@@ -6,11 +6,11 @@ deliberate: it names the cluster that is given up (`{"cluster": OLD}`), or the o
 """
 
 import msgspec
-from aiohttp.web import BaseRequest
 
 from raftq_k8s.api.answers import Answer, json_answer
 from raftq_k8s.api.json_bodies import JsonBodies
 from raftq_k8s.api.problems import Problem
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import OperationRefused, Operations
 from raftq_k8s.raft.types import ClusterId
 
@@ -26,14 +26,14 @@ class OperationRoutes:
         self._operations = operations
         self._bodies = JsonBodies(RecoveryAsked)
 
-    async def drain(self, request: BaseRequest) -> Answer:
+    async def drain(self, request: Request) -> Answer:
         try:
             await self._operations.drain()
         except OperationRefused as error:
             raise refused_by_agent(error) from None
         return json_answer(202, {"draining": True})
 
-    async def recover(self, request: BaseRequest) -> Answer:
+    async def recover(self, request: Request) -> Answer:
         try:
             match await self._bodies.read(request):
                 case RecoveryAsked(str(old), None):

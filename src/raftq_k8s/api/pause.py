@@ -5,10 +5,10 @@ itself. Elections go on, and so does everything that people ask for. Replicated:
 from typing import Annotated
 
 import msgspec
-from aiohttp.web import BaseRequest
 
 from raftq_k8s.api.answers import Answer, json_answer
 from raftq_k8s.api.json_bodies import JsonBodies
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import Node
 from raftq_k8s.state.commands import LONGEST_REASON, Pause, Resume
 
@@ -23,16 +23,16 @@ class PauseRoutes:
         self._timeout_s = timeout_s
         self._bodies = JsonBodies(PauseAsked)
 
-    async def get(self, request: BaseRequest) -> Answer:
+    async def get(self, request: Request) -> Answer:
         """As far as this node has applied the log."""
         return json_answer(200, {"paused": self._node.paused})
 
-    async def begin(self, request: BaseRequest) -> Answer:
+    async def begin(self, request: Request) -> Answer:
         asked = await self._bodies.read(request)
         noted = await self._node.submit(Pause(asked.reason), self._timeout_s)
         return json_answer(200, {"paused": asked.reason, "revision": noted.revision})
 
-    async def end(self, request: BaseRequest) -> Answer:
+    async def end(self, request: Request) -> Answer:
         """Does no harm where there is no pause."""
         noted = await self._node.submit(Resume(), self._timeout_s)
         return json_answer(200, {"paused": None, "revision": noted.revision})

@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import Iterable
 
-from aiohttp import HttpVersion11
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.answers import drained, head_of_stream, patience_s
+from raftq_k8s.api.requests import Request
 
 
 class Pieces:
     """Of a known length; or chunked, so that its end can be told from a broken connection (a client of HTTP/1.0 cannot
     tell), and then the last on its connection."""
 
-    __slots__ = ("_content_type", "_headers", "_pieces", "_request", "_size_bytes", "keep_alive")
+    __slots__ = ("_content_type", "_headers", "_pieces", "_size_bytes", "keep_alive")
 
     def __init__(
         self, content_type: bytes, headers: bytes, pieces: Iterable[bytes], size_bytes: int | None = None
@@ -24,24 +22,20 @@ class Pieces:
         self._headers = headers
         self._pieces: Iterable[bytes] | None = pieces
         self._size_bytes = size_bytes
-        self._request: BaseRequest | None = None
         self.keep_alive = size_bytes is not None
 
-    async def prepare(self, request: BaseRequest) -> None:
-        self._request = request
-        self.keep_alive = self.keep_alive and request.keep_alive
-
-    async def write_eof(self) -> None:
-        """Write it, once: a handler may have done so, and aiohttp asks again."""
+    async def send(self, request: Request) -> None:
+        """Write it, once: whoever counts its readers has done so already when the connection asks for it."""
         pieces, self._pieces = self._pieces, None
-        if pieces is not None and self._request is not None:
-            await self._write(self._request, pieces)
+        if pieces is not None:
+            self.keep_alive = self.keep_alive and request.keep_alive
+            await self._write(request, pieces)
 
-    async def _write(self, request: BaseRequest, pieces: Iterable[bytes]) -> None:
+    async def _write(self, request: Request, pieces: Iterable[bytes]) -> None:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
-        chunked = self._size_bytes is None and request.version >= HttpVersion11
+        chunked = self._size_bytes is None and not request.is_http_1_0
         transport.write(head_of_stream(self._content_type, self._headers + self._framing(chunked)))
         if request.method == "HEAD":
             return

@@ -6,10 +6,9 @@ once since its start, and not about to end. Leadership is no part of it, nor is 
 that has found no leader for a minute becomes ready, so that a rollout that is to mend a broken quorum can go on.
 """
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.answers import Answer
 from raftq_k8s.api.problems import Problem
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import Node
 from raftq_k8s.node.status import NodeStatus
 
@@ -38,13 +37,13 @@ class Probes:
         self._node = node
         self.leaving = False
 
-    async def live(self, request: BaseRequest) -> Answer:
+    async def live(self, request: Request) -> Answer:
         return Answer(200, b"live\n", _PLAIN)
 
-    async def started(self, request: BaseRequest) -> Answer:
+    async def started(self, request: Request) -> Answer:
         return Answer(200, b"started\n", _PLAIN)
 
-    async def ready(self, request: BaseRequest) -> Answer:
+    async def ready(self, request: Request) -> Answer:
         sentence = waits_for(self._node.status(), self._node.failure.done())
         if self.leaving:
             sentence = "this member is drained: its process is about to end"

@@ -7,9 +7,8 @@ and another node as above. `local`: what this node has applied, whoever leads; t
 committed. It waits for the first catching up after a start, and asks nobody.
 """
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.problems import RETRY_AFTER, Problem
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import Node
 from raftq_k8s.node.errors import NoLeader
 
@@ -21,7 +20,7 @@ class Reads:
         self._timeout_s = timeout_s
         self._caught_up = False
 
-    async def begin(self, request: BaseRequest) -> None:
+    async def begin(self, request: Request) -> None:
         """When this returns the document may be read, before anything else is awaited. Raises `Problem` or
         `Overloaded`."""
         try:
@@ -30,9 +29,9 @@ class Reads:
             detail = "nobody leads, or whoever leads cannot be reached; ?consistency=local shows what this node has"
             raise Problem(503, "no-leader", "No leader", detail, headers=RETRY_AFTER) from None
 
-    async def _begin(self, request: BaseRequest) -> None:
-        asks = bool(request.rel_url.raw_query_string)
-        match request.rel_url.query.get("consistency", "linearizable") if asks else "linearizable":
+    async def _begin(self, request: Request) -> None:
+        asks = bool(request.query_string)
+        match request.query.get("consistency", "linearizable") if asks else "linearizable":
             case "linearizable":
                 await self._node.read(self._timeout_s)
             case "lease":

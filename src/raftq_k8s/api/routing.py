@@ -9,10 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.answers import Response
 from raftq_k8s.api.problems import method_not_allowed, no_such_resource
+from raftq_k8s.api.requests import Request
 
 
 class Access(Enum):
@@ -27,8 +26,8 @@ class Access(Enum):
     """Changes the cluster, or this process."""
 
 
-Handler: TypeAlias = Callable[[BaseRequest], Awaitable[Response]]
-ArgumentHandler: TypeAlias = Callable[[BaseRequest, str], Awaitable[Response]]
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+ArgumentHandler: TypeAlias = Callable[[Request, str], Awaitable[Response]]
 
 
 class Route(NamedTuple):

@@ -10,8 +10,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.answers import Answer, Response, json_answer
 from raftq_k8s.api.application import ApplicationRoutes
 from raftq_k8s.api.authorization import Guard
@@ -33,6 +31,7 @@ from raftq_k8s.api.problems import (
     too_many_connections,
 )
 from raftq_k8s.api.reads import Reads
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.routing import Access, ArgumentRoute, Route, RouteTable
 from raftq_k8s.api.sessions import Sessions
 from raftq_k8s.api.snapshots import Snapshots
@@ -119,7 +118,6 @@ class HttpFace:
             return
         self._server.close()
         self._events.close()
-        self._connections.pre_shutdown()
         await self._connections.shutdown(CLOSING_GRACE_S)
         await self._server.wait_closed()
         self._server = None
@@ -128,21 +126,21 @@ class HttpFace:
         """A leader's label was written so long after its election."""
         self._metrics.observe_label_lag(seconds)
 
-    async def _describe(self, request: BaseRequest) -> Answer:
+    async def _describe(self, request: Request) -> Answer:
         from raftq_k8s.api import openapi  # of use to few, and large
 
         told = openapi.document(self.table.routes, version=self._version, asks_token=self._guard.asks_token)
         return json_answer(200, told)
 
-    async def _answer(self, request: BaseRequest) -> Response:
+    async def _answer(self, request: Request) -> Response:
         response = await self._answered(request)
         if self._leaving:
             response.keep_alive = False
         return response
 
-    async def _answered(self, request: BaseRequest) -> Response:
+    async def _answered(self, request: Request) -> Response:
         try:
-            route, argument = self.table.find(request.method, request.rel_url.raw_path)
+            route, argument = self.table.find(request.method, request.path)
             if route.access is not Access.PROBE and self._connections.is_crowd(request):
                 raise too_many_connections()
             self._guard.check(request, route.access)
@@ -154,9 +152,9 @@ class HttpFace:
         except NODE_ERRORS as error:
             return self._told(refused_by_node(error))
         except ConnectionError:
-            raise  # the client has gone: aiohttp tidies up
+            raise  # the client has gone: its connection tidies up
         except Exception:
-            log.exception("%s %s failed", request.method, request.rel_url.raw_path)
+            log.exception("%s %s failed", request.method, request.path)
             return self._told(internal())
 
     def _told(self, problem: Problem) -> Answer:
@@ -164,7 +162,7 @@ class HttpFace:
         return problem.answer()
 
     def _all_problems(self) -> Mapping[str, int]:
-        return self._problems + self._connections.unreadable
+        return self._problems + self._connections.unreadable_requests
 
 
 def _probes(probes: Probes, metrics: Metrics) -> Iterator[Route]:

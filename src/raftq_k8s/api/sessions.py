@@ -7,11 +7,10 @@ the client counts upwards. A client that lost the answer to a POST opens another
 
 import re
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.answers import Answer, json_answer
 from raftq_k8s.api.problems import Problem
 from raftq_k8s.api.redirects import asked_elsewhere
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import Node
 from raftq_k8s.state.commands import CloseSession, OpenSession
 from raftq_k8s.state.sessions import IDLE_MS, WINDOW
@@ -25,7 +24,7 @@ class Sessions:
         self._node = node
         self._timeout_s = timeout_s
 
-    async def open(self, request: BaseRequest) -> Answer:
+    async def open(self, request: Request) -> Answer:
         if (elsewhere := asked_elsewhere(self._node, request)) is not None:
             return elsewhere
         opened = await self._node.submit(OpenSession(), self._timeout_s)
@@ -33,7 +32,7 @@ class Sessions:
         told = {"session": opened.session, "idle_ms": IDLE_MS, "window": WINDOW}
         return json_answer(201, told, location)
 
-    async def close(self, request: BaseRequest, session: str) -> Answer:
+    async def close(self, request: Request, session: str) -> Answer:
         if not _NUMBER.fullmatch(session) or int(session) > _HIGHEST:
             raise Problem(404, "no-such-session", "No such session", "a session is a number, as POST named it")
         if (elsewhere := asked_elsewhere(self._node, request)) is not None:

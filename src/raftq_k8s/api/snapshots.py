@@ -7,11 +7,10 @@ for one.
 
 from itertools import chain
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.answers import Answer, Response
 from raftq_k8s.api.pieces import Pieces
 from raftq_k8s.api.problems import RETRY_AFTER, Problem
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import Node
 from raftq_k8s.node.snapshot_file import Heading
 
@@ -26,7 +25,7 @@ class Snapshots:
         self._node = node
         self._on_their_way = 0
 
-    async def get(self, request: BaseRequest) -> Response:
+    async def get(self, request: Request) -> Response:
         status = self._node.status()
         if status.cluster is None:
             detail = "this node belongs to no cluster yet, and has nothing to show"
@@ -43,8 +42,7 @@ class Snapshots:
         try:
             heading = Heading(status.cluster, index, status.term).line()
             sent = Pieces(_TYPE, headers, chain((heading,), frozen.parts(_PIECE_BYTES)))
-            await sent.prepare(request)
-            await sent.write_eof()
+            await sent.send(request)
         finally:
             self._on_their_way -= 1
         return sent

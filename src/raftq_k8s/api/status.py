@@ -1,9 +1,9 @@
 """What this agent knows of itself: `/v1/status`, for people and tests, and who led before: `/v1/history`."""
 
-from aiohttp.web import BaseRequest
 from msgspec import structs
 
 from raftq_k8s.api.answers import Answer, json_answer
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import LabelView, Node
 
 
@@ -13,12 +13,12 @@ class Status:
         self._version = version
         self._label = label
 
-    async def get(self, request: BaseRequest) -> Answer:
+    async def get(self, request: Request) -> Answer:
         told = structs.asdict(self._node.status())
         told |= {"version": self._version, "paused": self._node.paused, "label": self._label_told()}
         return json_answer(200, told)
 
-    async def history(self, request: BaseRequest) -> Answer:
+    async def history(self, request: Request) -> Answer:
         return json_answer(200, {"failovers": self._node.history()})
 
     def _label_told(self) -> dict[str, object] | None:

@@ -16,10 +16,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.answers import drained, head_of_stream, patience_s
-from raftq_k8s.api.connections import when_gone
+from raftq_k8s.api.requests import Request
 
 EVENT_STREAM = b"text/event-stream"
 KEEP_ALIVE_S = 15.0
@@ -48,7 +46,7 @@ class Listener:
         self._audience = audience
         self._catch_up = catch_up
         self._headers = headers
-        self._request: BaseRequest | None = None
+        self._request: Request | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.position = position
         """It was told everything up to this revision."""
@@ -56,16 +54,14 @@ class Listener:
         self.keep_alive = False
 
     @property
-    def request(self) -> BaseRequest:
-        assert self._request is not None, "prepared first, as any response is"
+    def request(self) -> Request:
+        assert self._request is not None, "it listens once it is sent"
         return self._request
 
-    async def prepare(self, request: BaseRequest) -> None:
-        self._request = request
-        when_gone(request, self.end)
-
-    async def write_eof(self) -> None:
+    async def send(self, request: Request) -> None:
         """Returns when it has listened for the last time."""
+        self._request = request
+        request.line.gone = self.end
         self.tell(head_of_stream(EVENT_STREAM, self._headers + _HEADERS) + _COME_BACK_SOON)
         await self._catch_up(self)
         self._audience.add(self)

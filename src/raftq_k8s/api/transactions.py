@@ -10,7 +10,6 @@ A condition without a `key` is about the whole document: its revision is that of
 from typing import TypeAlias
 
 import msgspec
-from aiohttp.web import BaseRequest
 from msgspec import UNSET, Raw, UnsetType
 
 from raftq_k8s.api.answers import Answer, json_answer
@@ -18,6 +17,7 @@ from raftq_k8s.api.bodies import Bodies
 from raftq_k8s.api.keys import check_key
 from raftq_k8s.api.problems import Problem, not_json
 from raftq_k8s.api.redirects import asked_elsewhere
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import Node
 from raftq_k8s.api.writes import Writes
 from raftq_k8s.raft.types import NO_INDEX
@@ -66,7 +66,7 @@ class Transactions:
         self._bodies = bodies
         self._writes = writes
 
-    async def post(self, request: BaseRequest) -> Answer:
+    async def post(self, request: Request) -> Answer:
         if (elsewhere := asked_elsewhere(self._node, request)) is not None:
             return elsewhere
         transaction = _transaction(await self._bodies.read(request))

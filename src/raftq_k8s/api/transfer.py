@@ -7,12 +7,12 @@ An application beside the leader stops first, so that the successor's need not w
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 import msgspec
-from aiohttp.web import BaseRequest
 
 from raftq_k8s.api.answers import Answer, json_answer
 from raftq_k8s.api.json_bodies import JsonBodies
 from raftq_k8s.api.problems import RETRY_AFTER, Problem
 from raftq_k8s.api.redirects import led_elsewhere
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import ApplicationView, Node
 from raftq_k8s.node.errors import TransferFailed
 from raftq_k8s.raft.consensus import TransferRefused
@@ -30,7 +30,7 @@ class Transfer:
         self._timeout_s = timeout_s
         self._bodies = JsonBodies(TransferAsked)
 
-    async def post(self, request: BaseRequest) -> Answer:
+    async def post(self, request: Request) -> Answer:
         return led_elsewhere(self._node, request) or await self._transferred(await self._bodies.read(request))
 
     async def _transferred(self, asked: TransferAsked) -> Answer:

@@ -7,9 +7,8 @@ given.
 
 import re
 
-from aiohttp.web import BaseRequest
-
 from raftq_k8s.api.problems import Problem, refused_by_document
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.views import Node
 from raftq_k8s.raft.types import MemberId
 from raftq_k8s.state import commands
@@ -29,7 +28,7 @@ class Writes:
         self._leader: MemberId | None = None
         self._leader_header = b""
 
-    async def carry_out(self, request: BaseRequest, command: DocumentCommand) -> Applied | Transacted:
+    async def carry_out(self, request: Request, command: DocumentCommand) -> Applied | Transacted:
         """Raises `Problem`, and what `Node.submit` raises."""
         carried: DocumentCommand | InSession = command
         if IDEMPOTENCY_KEY in request.headers:  # more than one make none

@@ -167,11 +167,11 @@ async def test_a_chunk_that_is_none_is_refused_at_once(
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
     async with asyncio.timeout(10):
-        while not face._connections.connections:  # noqa: ASYNC110
+        while not face._connections.all:  # noqa: ASYNC110
             await asyncio.sleep(0)
-        (connection,) = face._connections.connections
+        (connection,) = face._connections.all
         connection.data_received(b"PUT /v1/data/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n")
-        while is_awaited and connection._current_request is None:  # noqa: ASYNC110
+        while is_awaited and connection._arriving.held_bytes:  # noqa: ASYNC110
             await asyncio.sleep(0)
         connection.data_received(rest)
         answer = await reader.read()
@@ -230,7 +230,7 @@ async def test_a_body_that_takes_its_time_is_cut(
     exchange: Callable[[bytes], Awaitable[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raftq_k8s.api.bodies.BODY_TIMEOUT_S", 0.05)
-    monkeypatch.setattr("raftq_k8s.api.connections._LINGER_S", 0.05)
+    monkeypatch.setattr("raftq_k8s.api.wire._LINGER_S", 0.05)
     answer = await exchange(b"PUT /v1/data/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1")
     assert answer.startswith(b"HTTP/1.1 408 ")
 
@@ -255,7 +255,7 @@ async def test_bodies_that_are_cut_off_leave_nothing_behind(node: NodeOfOne) -> 
         for _ in range(8):
             await cut()
         async with asyncio.timeout(10):
-            while face._connections.connections:  # noqa: ASYNC110
+            while face._connections.all:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         after, _ = tracemalloc.get_traced_memory()
     finally:

@@ -6,8 +6,9 @@ import resource
 import pytest
 from node_of_one import NodeOfOne
 
-from raftq_k8s.api.connections import CROWD, FILES_BESIDE, HEAD_BYTES
+from raftq_k8s.api.connections import CROWD, FILES_BESIDE
 from raftq_k8s.api.server import HttpFace
+from raftq_k8s.api.wire import HEAD_BYTES
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -140,7 +141,7 @@ async def test_headers_that_go_on_and_on_are_refused(node: NodeOfOne) -> None:
             for number in range(HEAD_BYTES // 4000 + 1):
                 writer.write(b"H%d: %s\r\n" % (number, b"x" * 4000))
             assert (await reader.read()).startswith(b"HTTP/1.1 431 ")
-        assert face._connections.unreadable == {"headers-too-large": 1}
+        assert face._connections.unreadable_requests == {"headers-too-large": 1}
     finally:
         writer.close()
         await face.close()

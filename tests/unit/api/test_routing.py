@@ -1,22 +1,22 @@
 """Which handler a path and a method find."""
 
 import pytest
-from aiohttp.web import BaseRequest
 
 from raftq_k8s.api.answers import Answer
 from raftq_k8s.api.problems import Problem
+from raftq_k8s.api.requests import Request
 from raftq_k8s.api.routing import Access, ArgumentRoute, Route, RouteTable
 
 
 def literal(method: str, path: str, access: Access = Access.READ) -> Route:
-    async def handle(request: BaseRequest) -> Answer:
+    async def handle(request: Request) -> Answer:
         return Answer(200, path.encode())
 
     return Route(method, path, access, handle)
 
 
 def with_argument(method: str, path: str) -> ArgumentRoute:
-    async def handle(request: BaseRequest, argument: str) -> Answer:
+    async def handle(request: Request, argument: str) -> Answer:
         return Answer(200, f"{path} of {argument}".encode())
 
     return ArgumentRoute(method, path, Access.WRITE, handle)

@@ -1,0 +1,184 @@
+"""One connection: in which order, how much at a time, and when it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from node_of_one import NodeOfOne
+
+from raftq_k8s.api.answers import Answer
+from raftq_k8s.api.connections import Connections
+from raftq_k8s.api.requests import Request
+from raftq_k8s.api.server import HttpFace
+from raftq_k8s.api.wire import HEAD_BYTES
+
+Exchange = Callable[[bytes], Awaitable[bytes]]
+Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+class Slow:
+    """A handler that answers when it is told to, with the path."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.may_answer = asyncio.Event()
+
+    async def answer(self, request: Request) -> Answer:
+        self.asked.append(request.target)
+        await self.may_answer.wait()
+        return Answer(200, request.target.encode())
+
+
+@asynccontextmanager
+async def served(
+    handler: Callable[[Request], Awaitable[Answer]], idle_timeout_s: float = 75.0
+) -> AsyncIterator[tuple[Connections, Client]]:
+    connections = Connections(handler, 100, idle_timeout_s)
+    server = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
+    client = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+    try:
+        async with asyncio.timeout(10):
+            yield connections, client
+    finally:
+        client[1].close()
+        server.close()
+        await connections.shutdown(0.0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 200),
+        (b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: elsewhere:443\r\n\r\n", 404),
+    ],
+)
+async def test_who_asks_for_another_protocol_is_answered_in_this_one_and_nothing_behind_it_is_believed(
+    exchange: Exchange, request_bytes: bytes, status: int
+) -> None:
+    answer = await exchange(request_bytes + GET)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Connection: close\r\n" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_the_path_of_a_whole_url_is_found(exchange: Exchange) -> None:
+    answer = await exchange(b"GET http://elsewhere:1/livez?a#b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.endswith(b"\r\n\r\nlive\n")
+
+
+async def test_what_is_no_http_is_answered_behind_what_came_before_it(exchange: Exchange) -> None:
+    put = b"PUT /v1/data/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1"
+    answer = await exchange(put + GET + b"\x00\x01 no http\r\n\r\n" + GET)
+    assert [each[:3] for each in answer.split(b"HTTP/1.1 ")[1:]] == [b"201", b"200", b"400"]
+
+
+async def test_a_refused_body_is_read_to_its_end_and_the_next_request_answered(exchange: Exchange) -> None:
+    body = b"x" * 1_000_000
+    head = b"POST /v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    answer = await exchange(head + body + LAST)
+    assert [each[:3] for each in answer.split(b"HTTP/1.1 ")[1:]] == [b"404", b"200"]
+
+
+async def test_trailers_behind_a_chunked_body_are_read_over(exchange: Exchange, node: NodeOfOne) -> None:
+    put = b"PUT /v1/data/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n7\r\n0\r\nIf-Match: 1\r\n\r\n"
+    answer = await exchange(put + LAST)
+    assert [each[:3] for each in answer.split(b"HTTP/1.1 ")[1:]] == [b"201", b"200"]
+    assert node.document.whole()[0] == b'{"a":7}'
+
+
+@pytest.mark.parametrize("framing", [b"1\r\n7\r\n1;x=", b"1\r\n7\r\n0\r\nTrailer: "])
+async def test_framing_of_a_body_that_goes_on_and_on_is_refused(face: HttpFace, framing: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
+    async with asyncio.timeout(10):
+        await until(lambda: bool(face._connections.all))
+        (connection,) = face._connections.all
+        connection.data_received(b"PUT /v1/data/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + framing)
+        for _ in range(HEAD_BYTES // 4000 + 1):
+            connection.data_received(b"y" * 4000)
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"broken-body" in answer
+
+
+async def test_who_asks_faster_than_is_answered_is_not_read_meanwhile() -> None:
+    slow = Slow()
+    async with served(slow.answer) as (connections, (reader, writer)):
+        writer.write(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nGET /3?a=b HTTP/1.1\r\nConnection: close\r\n\r\n")
+        await until(lambda: slow.asked == ["/1"])
+        (connection,) = connections.all
+        assert connection.transport is not None
+        assert not connection.transport.is_reading()
+        slow.may_answer.set()
+        answers = await reader.read()
+        assert [each.split(b"\r\n\r\n")[1] for each in answers.split(b"HTTP/1.1 ")[1:]] == [b"/1", b"/2", b"/3?a=b"]
+        assert slow.asked == ["/1", "/2", "/3?a=b"]
+
+
+async def test_a_body_that_nobody_takes_is_not_read_on() -> None:
+    slow = Slow()
+    async with served(slow.answer) as (connections, (reader, writer)):
+        body = b"x" * 2_000_000
+        writer.write(b"POST /1 HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body + b"GET /2 HTTP/1.0\r\n\r\n")
+        await until(lambda: slow.asked == ["/1"])
+        (connection,) = connections.all
+        assert connection.transport is not None
+        await until(lambda: not connection.transport.is_reading())
+        slow.may_answer.set()
+        assert (await reader.read()).count(b"HTTP/1.1 200 ") == 2
+
+
+async def test_at_the_end_what_is_being_answered_is_answered_and_nothing_after_it() -> None:
+    slow = Slow()
+    async with served(slow.answer) as (connections, (reader, writer)):
+        writer.write(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")
+        await until(lambda: slow.asked == ["/1"])
+        ending = asyncio.create_task(connections.shutdown(10.0))
+        await asyncio.sleep(0)
+        slow.may_answer.set()
+        answer = await reader.read()
+        await ending
+    assert answer.endswith(b"Connection: close\r\n\r\n/1")
+    assert slow.asked == ["/1"]
+
+
+async def test_at_the_end_who_is_not_answered_in_time_is_cut() -> None:
+    slow = Slow()
+    async with served(slow.answer) as (connections, (reader, writer)):
+        writer.write(b"GET /1 HTTP/1.1\r\n\r\n")
+        await until(lambda: slow.asked == ["/1"])
+        await connections.shutdown(0.0)
+        assert await reader.read() == b""
+
+
+async def test_a_request_under_way_is_no_silence() -> None:
+    slow = Slow()
+    async with served(slow.answer, idle_timeout_s=0.02) as (connections, (reader, writer)):
+        writer.write(b"GET /1 HTTP/1.1\r\n\r\n")
+        await until(lambda: slow.asked == ["/1"])
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await until(lambda: loop.time() > began + 0.1)
+        assert len(connections.all) == 1
+        slow.may_answer.set()
+        assert (await reader.read()).endswith(b"/1")
+
+
+async def test_a_handler_that_fails_ends_its_connection_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(request: Request) -> Answer:
+        raise ArithmeticError("a fault of ours")
+
+    async with served(fail) as (connections, (reader, writer)):
+        writer.write(b"GET /1 HTTP/1.1\r\n\r\n")
+        assert await reader.read() == b""
+        await until(lambda: not connections.all)
+    assert "a fault of ours" in caplog.text
