@@ -94,6 +94,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         self.transport = None
         self._deaf = True
+        del self._parser  # which holds this connection in turn, and both would wait for the next collection
         self._row.clear()
         if self._timer is not None:
             self._timer.cancel()

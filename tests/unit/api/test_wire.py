@@ -1,6 +1,8 @@
 """One connection: in which order, how much at a time, and when it ends."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -182,3 +184,20 @@ async def test_a_handler_that_fails_ends_its_connection_and_says_so(caplog: pyte
         assert await reader.read() == b""
         await until(lambda: not connections.all)
     assert "a fault of ours" in caplog.text
+
+
+async def test_of_a_connection_that_is_over_nothing_is_left() -> None:
+    slow = Slow()
+    slow.may_answer.set()
+    gc.collect()
+    gc.disable()
+    try:
+        async with served(slow.answer) as (connections, (reader, writer)):
+            writer.write(b"PUT /1 HTTP/1.1\r\nContent-Length: 1\r\n\r\n1")
+            await reader.readuntil(b"/1")
+            (connection,) = map(weakref.ref, connections.all)
+            writer.close()
+            await until(lambda: not connections.all)
+            await until(lambda: connection() is None)
+    finally:
+        gc.enable()
