@@ -5,7 +5,7 @@ A body that its sender breaks off, or whose chunks turn out malformed, does noth
 
 import asyncio
 
-from raftq_k8s.api.problems import Problem, body_too_large, too_many_bodies
+from raftq_k8s.api.problems import Problem, body_too_large, broken_body, too_many_bodies
 from raftq_k8s.api.requests import BodyBroken, Request
 
 BODY_TIMEOUT_S = 20.0
@@ -37,7 +37,7 @@ class Bodies:
             detail = f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds"
             raise Problem(408, "body-too-slow", "Body too slow", detail, close=True) from None
         except BodyBroken:
-            raise _broken() from None
+            raise broken_body() from None
 
     async def _read_on(self, request: Request) -> bytes:
         body = bytearray()
@@ -56,7 +56,3 @@ class Bodies:
             self._unfinished_bytes -= len(body)
             body.clear()
             chunk = b""
-
-
-def _broken() -> Problem:
-    return Problem(400, "broken-body", "Broken body", "the body does not end as its headers announce", close=True)

@@ -39,6 +39,7 @@ class Connections:
         self._open: set[Connection] = set()
         """All but those that were told to go."""
         self._crowd: dict[Connection, None] = {}
+        self._over = False
 
     def __call__(self) -> Connection:
         return Connection(self, self._handler, self._idle_timeout_s)
@@ -49,13 +50,16 @@ class Connections:
 
     def made(self, connection: Connection) -> None:
         self.all.add(connection)
+        if self._over:  # taken just before the listener was closed
+            connection.cut()
+            return
         self._open.add(connection)
         if len(self._open) > self._limit:
             self._crowd[connection] = None
         if len(self._open) > self._limit + CROWD:
             first = next(iter(self._crowd))
             self._forget(first)
-            first.close()
+            first.cut()  # it is counted no more, so it must not stay to read a last answer
 
     def lost(self, connection: Connection) -> None:
         self.all.discard(connection)
@@ -66,6 +70,7 @@ class Connections:
 
     async def shutdown(self, grace_s: float) -> None:
         """Close them all: what is being answered is given so much time."""
+        self._over = True
         for connection in tuple(self.all):
             connection.leave()
         answering = [connection.task for connection in self.all if connection.task is not None]

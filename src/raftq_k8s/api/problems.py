@@ -89,6 +89,10 @@ def body_too_large(limit_bytes: int) -> Problem:
     return Problem(413, "body-too-large", "Body too large", detail, close=True)
 
 
+def broken_body() -> Problem:
+    return Problem(400, "broken-body", "Broken body", "the body does not end as its headers announce", close=True)
+
+
 def headers_too_large(detail: str) -> Problem:
     return Problem(431, "headers-too-large", "Headers too large", detail, close=True)
 

@@ -5,8 +5,9 @@ the one at hand is answered wait in a row, and the socket is not read meanwhile:
 answered is held back, and so is one whose body nobody has taken yet. There is no task while nothing is asked, and a
 timer is set once for all requests of a connection: what a small request costs is what limits the writes of a leader.
 
-A request that asks for another protocol is answered in this one, as the last on its connection: what follows it may be
-neither. What is no HTTP is answered behind everything that came before it, and closes the connection.
+A request that asks for another protocol is answered in this one, as the last on its connection: its body is read, for
+some clients ask so with all they send, and what follows that may be neither. What is no HTTP is answered behind
+everything that came before it, and closes the connection.
 """
 
 import asyncio
@@ -19,21 +20,27 @@ import httptools
 from multidict import CIMultiDict
 
 from raftq_k8s.api.answers import Response
-from raftq_k8s.api.problems import Problem, headers_too_large
+from raftq_k8s.api.problems import Problem, broken_body, headers_too_large
 from raftq_k8s.api.requests import Body, Request
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 HEAD_BYTES = 32 << 10
-"""The first line and the headers of a request, all together; what came with one read of the socket is not looked at.
-And so much of a body's framing (extensions of chunks, trailers) without any of the body."""
+"""The first line and the headers of a request, all together, give or take a slice. And so much of a body's framing
+(extensions of chunks, trailers) without any of the body."""
 LINE_BYTES = 8190
 LINES = 128
+
+SLICE_BYTES = 16 << 10
+"""So much is looked at before it is asked whether requests wait: one read of the socket may hold ten thousand."""
 
 _HELD_BYTES = 64 << 10
 """So much of a body waits here for whoever reads it, before the socket does."""
 _LINGER_S = 2.0
 """For so long the rest of a refused body is read and dropped: else its sender would see a reset, not our answer."""
+
+_VERSIONS = frozenset({"1.0", "1.1"})
+_FRAMING = ("Content-Length", "Transfer-Encoding")
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +67,12 @@ class Connection(asyncio.Protocol):
         self.gone: Callable[[], None] | None = None
 
         self._parser = httptools.HttpRequestParser(self)
+        self._unparsed = b""
+        """It came while requests waited."""
         self._target = b""
         self._headers: CIMultiDict[str] = CIMultiDict()
+        self._body_follows_upgrade = False
+        """Though llhttp says that the request at hand is complete."""
         self._arriving: Body | None = None
         """Of the request whose head is complete, and whose body is not."""
         self._inside = False
@@ -96,6 +107,7 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         del self._parser  # which holds this connection in turn, and both would wait for the next collection
         self._row.clear()
+        self._unparsed = b""
         if self._timer is not None:
             self._timer.cancel()
         if self._arriving is not None:
@@ -107,13 +119,32 @@ class Connection(asyncio.Protocol):
         self._owner.lost(self)
 
     def data_received(self, data: bytes) -> None:
+        if len(data) <= SLICE_BYTES and not self._unparsed:
+            self._parse(data)
+        else:
+            self._unparsed += data
+            self._parse_on()
+        self._regulate()
+
+    def _parse_on(self) -> None:
+        """What came before, until a request has to wait."""
+        data, self._unparsed = self._unparsed, b""
+        start = 0
+        while start < len(data) and not self._row and not self._deaf:
+            self._parse(data[start : start + SLICE_BYTES])
+            start += SLICE_BYTES
+        if not self._deaf:
+            self._unparsed = data[start:]
+
+    def _parse(self, data: bytes) -> None:
         if self._deaf:
             return
         self._went_on = False
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._deaf = True
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay_with_this_protocol(data[upgrade.args[0] :])
+            return
         except httptools.HttpParserError:
             self._object(self._objection or _no_http())
             return
@@ -123,7 +154,18 @@ class Connection(asyncio.Protocol):
             self._idle_bytes += len(data)
             if self._idle_bytes > HEAD_BYTES:
                 self._object(_headers_too_large())
-        self._regulate()
+
+    def _stay_with_this_protocol(self, rest: bytes) -> None:
+        """llhttp leaves all behind such a head to the other protocol. To another one it is the body of a head that says
+        nothing but how long that is."""
+        if not self._body_follows_upgrade:
+            self._deaf = True
+            return
+        self._body_follows_upgrade = False
+        self._parser = httptools.HttpRequestParser(_OnlyBody(self))
+        framing = [f"{name}: {value}\r\n" for name in _FRAMING for value in self._headers.getall(name, ())]
+        head = f"POST / HTTP/1.1\r\n{''.join(framing)}\r\n"
+        self._parse(head.encode("utf-8", "surrogateescape") + rest)
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -164,7 +206,7 @@ class Connection(asyncio.Protocol):
             left_s += self._idle_since - self._loop.time()
         if left_s <= 0.0:
             self.close()
-            left_s = self._idle_timeout_s
+            return
         self._timer = self._loop.call_later(left_s, self._look_at_the_time)
 
     # ---------------------------------------------------------------------------------------------- called by llhttp
@@ -189,17 +231,24 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._went_on = True
         parser = self._parser
+        version = parser.get_http_version()
+        if version not in _VERSIONS:
+            self._refuse(_no_http("this speaks HTTP/1.1, and HTTP/1.0"))
+        method = parser.get_method().decode("ascii")
+        upgrades = parser.should_upgrade()
+        if upgrades and method != "CONNECT":
+            self._body_follows_upgrade = any(name in self._headers for name in _FRAMING)
         path, query_string = _parts(self._target)
         body = self._arriving = Body(self._regulate)
         request = Request(
-            parser.get_method().decode("ascii"),
+            method,
             path,
             query_string,
             self._headers,
             body,
             self,
-            keep_alive=parser.should_keep_alive() and not parser.should_upgrade(),
-            is_http_1_0=parser.get_http_version() == "1.0",
+            keep_alive=parser.should_keep_alive() and not upgrades,
+            is_http_1_0=version == "1.0",
         )
         self._answer(request)
 
@@ -209,6 +258,8 @@ class Connection(asyncio.Protocol):
             self._arriving.arrived(data)
 
     def on_message_complete(self) -> None:
+        if self._body_follows_upgrade:
+            return
         self._went_on = True
         self._inside = False
         if self._arriving is not None:
@@ -245,6 +296,8 @@ class Connection(asyncio.Protocol):
         try:
             while await self._answered(asked) and self._row:
                 asked = self._row.popleft()
+                if self._unparsed and not self._row:
+                    self._parse_on()
                 self._regulate()
         except ConnectionError:
             self.cut()
@@ -263,6 +316,8 @@ class Connection(asyncio.Protocol):
                 self.transport.write(asked.answer().encoded())
             self.close()
             return False
+        if asked.body.broken:  # known before anything was done
+            return await self._answered(broken_body())
         response = await self._handler(asked)
         if self._last:
             response.keep_alive = False
@@ -294,19 +349,40 @@ class Connection(asyncio.Protocol):
         if self._task is None:
             self.close()
 
+    def hear_no_more(self) -> None:
+        """What comes from now on may be another protocol."""
+        self._deaf = True
+
     def close(self) -> None:
         """Let what was written arrive, and nothing more."""
         self._deaf = True
         self._row.clear()
-        if self.transport is not None:
+        self._unparsed = b""
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(self._idle_timeout_s, self._look_at_the_time)
 
     def cut(self) -> None:
         """Now."""
         self._deaf = True
         self._row.clear()
+        self._unparsed = b""
         if self.transport is not None:
             self.transport.abort()
+
+
+class _OnlyBody:
+    """What is told of a request whose head was told before: and it is the last."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.on_body = connection.on_body
+
+    def on_message_complete(self) -> None:
+        self._connection.on_message_complete()
+        self._connection.hear_no_more()
 
 
 def _parts(target: bytes) -> tuple[str, str]:

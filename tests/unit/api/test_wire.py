@@ -10,10 +10,10 @@ import pytest
 from node_of_one import NodeOfOne
 
 from raftq_k8s.api.answers import Answer
-from raftq_k8s.api.connections import Connections
+from raftq_k8s.api.connections import CROWD, Connections
 from raftq_k8s.api.requests import Request
 from raftq_k8s.api.server import HttpFace
-from raftq_k8s.api.wire import HEAD_BYTES
+from raftq_k8s.api.wire import HEAD_BYTES, SLICE_BYTES
 
 Exchange = Callable[[bytes], Awaitable[bytes]]
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -201,3 +201,115 @@ async def test_of_a_connection_that_is_over_nothing_is_left() -> None:
             await until(lambda: connection() is None)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [(b"Content-Length: 3", b"123"), (b"Transfer-Encoding: chunked", b"1\r\n1\r\n2\r\n23\r\n0\r\n\r\n")],
+)
+async def test_the_body_of_who_asks_for_another_protocol_is_read_and_nothing_behind_it(
+    face: HttpFace, node: NodeOfOne, framing: bytes, body: bytes, together: bool
+) -> None:
+    head = b"PUT /v1/data/a HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n%s\r\n\r\n" % framing
+    reader, writer = await asyncio.open_connection("127.0.0.1", face.port)
+    async with asyncio.timeout(10):
+        await until(lambda: bool(face._connections.all))
+        (connection,) = face._connections.all
+        everything = head + body + GET
+        for piece in [everything] if together else [everything[at : at + 1] for at in range(len(everything))]:
+            connection.data_received(piece)
+        answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert b"Connection: close\r\n" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert node.document.whole()[0] == b'{"a":123}'
+
+
+async def test_a_body_too_large_is_refused_also_with_another_protocol_asked_for(exchange: Exchange) -> None:
+    head = b"PUT /v1/data/a HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 99999999\r\n\r\n1"
+    assert (await exchange(head)).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"])
+async def test_a_request_whose_framing_is_known_to_be_broken_does_nothing(
+    exchange: Exchange, node: NodeOfOne, more: bytes
+) -> None:
+    await exchange(b"PUT /v1/data/a HTTP/1.1\r\nContent-Length: 1\r\nConnection: close\r\n\r\n1")
+    answer = await exchange(b"DELETE /v1/data/a HTTP/1.1\r\n%sTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" % more)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert node.document.whole()[0] == b'{"a":1}'
+
+
+@pytest.mark.parametrize("line", [b"GET /livez", b"GET /livez HTTP/0.9", b"GET /livez HTTP/2.0"])
+async def test_versions_of_http_that_are_not_spoken_are_refused(exchange: Exchange, line: bytes) -> None:
+    assert (await exchange(line + b"\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_of_many_requests_at_once_few_wait_and_all_are_answered_in_order() -> None:
+    slow = Slow()
+    async with served(slow.answer) as (connections, (reader, _)):
+        await until(lambda: bool(connections.all))
+        (connection,) = connections.all
+        body = b"x" * (3 * SLICE_BYTES)
+        asks = [b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(5000)]
+        asks[2500] = b"POST /2500 HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        connection.data_received(b"".join(asks) + b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert len(connection._row) <= SLICE_BYTES // len(asks[0])
+        slow.may_answer.set()
+        await reader.read()
+    assert slow.asked == [*(f"/{number}" for number in range(5000)), "/last"]
+
+
+class Stuck:
+    """A transport whose client reads nothing: what was written has never left."""
+
+    def __init__(self) -> None:
+        self.closing = False
+        self.aborted = False
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = self.aborted = True
+
+
+async def test_who_has_not_read_the_last_answer_is_given_the_idle_time_for_it() -> None:
+    connection = Connections(Slow().answer, 100, 0.2)()
+    stuck = Stuck()
+    connection.connection_made(stuck)  # type: ignore[arg-type]
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await until(lambda: loop.time() > began + 0.15)
+    connection.close()
+    await until(lambda: stuck.aborted)
+    assert loop.time() > began + 0.3
+    connection.connection_lost(None)
+
+
+async def test_who_has_to_go_for_another_probe_goes_at_once() -> None:
+    connections = Connections(Slow().answer, 1, 75.0)
+    made = [(connections(), Stuck()) for _ in range(CROWD + 2)]
+    for connection, stuck in made:
+        connection.connection_made(stuck)  # type: ignore[arg-type]
+    assert [stuck.aborted for _, stuck in made] == [False, True, *[False] * CROWD]
+    for connection, _ in made:
+        connection.connection_lost(None)
+    assert not connections.all
+
+
+async def test_who_comes_while_the_listener_closes_is_cut() -> None:
+    connections = Connections(Slow().answer, 100, 75.0)
+    server = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
+    await connections.shutdown(0.0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+    server.close()
+    assert not connections.all
