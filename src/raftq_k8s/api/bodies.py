@@ -28,7 +28,8 @@ class Bodies:
         declared = request.content_length
         if declared is not None and declared > self._limit_bytes:
             raise body_too_large(self._limit_bytes)
-        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        expects = request.headers.get("Expect", "").lower() == "100-continue" and not request.is_http_1_0
+        if expects and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):

@@ -1,10 +1,13 @@
 """A response whose body is made while it is sent, one piece after the other."""
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 from raftq_k8s.api.answers import drained, head_of_stream, patience_s
 from raftq_k8s.api.requests import Request
+
+log = logging.getLogger(__name__)
 
 
 class Pieces:
@@ -25,11 +28,18 @@ class Pieces:
         self.keep_alive = size_bytes is not None
 
     async def send(self, request: Request) -> None:
-        """Write it, once: whoever counts its readers has done so already when the connection asks for it."""
+        """Write it, once: whoever counts its readers has done so already when the connection asks for it. Raises
+        `ConnectionError` also where a piece cannot be made: nothing else can be said in the midst of an answer."""
         pieces, self._pieces = self._pieces, None
         if pieces is not None:
             self.keep_alive = self.keep_alive and request.keep_alive
-            await self._write(request, pieces)
+            try:
+                await self._write(request, pieces)
+            except ConnectionError:
+                raise
+            except Exception:
+                log.exception("%s %s breaks off", request.method, request.path)
+                raise ConnectionAbortedError("the answer cannot go on") from None
 
     async def _write(self, request: Request, pieces: Iterable[bytes]) -> None:
         transport = request.transport

@@ -1,6 +1,7 @@
 """A request as its handler sees it: what its head said, and its body as that arrives.
 
-Values are kept as they came: the path is raw, percent-encoding and all, and a header holds whatever bytes it held.
+Values are kept as they came: the path is raw, percent-encoding and all, and a header holds whatever bytes it held
+between the blanks around them.
 """
 
 import asyncio

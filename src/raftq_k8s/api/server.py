@@ -133,6 +133,8 @@ class HttpFace:
         return json_answer(200, told)
 
     async def _answer(self, request: Request) -> Response:
+        if self._leaving:
+            request.keep_alive = False  # and those that handlers send themselves say so
         response = await self._answered(request)
         if self._leaving:
             response.keep_alive = False

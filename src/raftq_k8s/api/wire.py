@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
         if len(name) + len(value) > LINE_BYTES or len(self._headers) >= LINES:
             self._check_line(name + value)
             self._refuse(_no_http(f"a request has at most {LINES} headers"))
-        self._headers.add(name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
+        self._headers.add(name.decode("ascii"), value.strip(b" \t").decode("utf-8", "surrogateescape"))
 
     def on_headers_complete(self) -> None:
         self._went_on = True
@@ -234,6 +234,8 @@ class Connection(asyncio.Protocol):
         version = parser.get_http_version()
         if version not in _VERSIONS:
             self._refuse(_no_http("this speaks HTTP/1.1, and HTTP/1.0"))
+        if len(self._headers.getall("Host", ())) > 1:
+            self._refuse(_no_http("a request has one header Host"))  # and its proxies may have seen another one
         method = parser.get_method().decode("ascii")
         upgrades = parser.should_upgrade()
         if upgrades and method != "CONNECT":

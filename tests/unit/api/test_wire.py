@@ -3,17 +3,19 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from node_of_one import NodeOfOne
 
-from raftq_k8s.api.answers import Answer
+from raftq_k8s.api.answers import LARGE_BYTES, Answer
 from raftq_k8s.api.connections import CROWD, Connections
+from raftq_k8s.api.pieces import Pieces
 from raftq_k8s.api.requests import Request
 from raftq_k8s.api.server import HttpFace
 from raftq_k8s.api.wire import HEAD_BYTES, SLICE_BYTES
+from raftq_k8s.state.commands import Put
 
 Exchange = Callable[[bytes], Awaitable[bytes]]
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -247,6 +249,25 @@ async def test_versions_of_http_that_are_not_spoken_are_refused(exchange: Exchan
     assert (await exchange(line + b"\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
 
 
+async def test_who_names_two_hosts_is_refused(exchange: Exchange) -> None:
+    answer = await exchange(b"GET /livez HTTP/1.1\r\nHost: x\r\nhost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_blanks_around_a_header_are_none_of_it(exchange: Exchange) -> None:
+    head = (
+        b"PUT /v1/data/a HTTP/1.1\r\nSec-Fetch-Site:\t cross-site \t\r\nContent-Length: 1 \r\nConnection: close\r\n\r\n"
+    )
+    assert (await exchange(head + b"1")).startswith(b"HTTP/1.1 403 ")
+
+
+async def test_a_client_of_http_1_0_is_not_told_to_go_on(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raftq_k8s.api.bodies.BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("raftq_k8s.api.wire._LINGER_S", 0.05)
+    answer = await exchange(b"PUT /v1/data/a HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
 async def test_of_many_requests_at_once_few_wait_and_all_are_answered_in_order() -> None:
     slow = Slow()
     async with served(slow.answer) as (connections, (reader, _)):
@@ -260,6 +281,34 @@ async def test_of_many_requests_at_once_few_wait_and_all_are_answered_in_order()
         slow.may_answer.set()
         await reader.read()
     assert slow.asked == [*(f"/{number}" for number in range(5000)), "/last"]
+
+
+async def test_an_answer_that_breaks_off_is_cut_and_no_other_is_put_into_its_midst(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"1"
+        raise ArithmeticError("a fault of ours")
+
+    async def answer(request: Request) -> Answer:
+        with suppress(ArithmeticError):
+            await Pieces(b"text/plain", b"", pieces(), 2).send(request)
+        return Answer(500, b"")
+
+    async with served(answer) as (_, (reader, writer)):
+        writer.write(b"GET /1 HTTP/1.1\r\n\r\n")
+        assert (await reader.read()).count(b"HTTP/1.1 ") == 1
+    assert "a fault of ours" in caplog.text
+
+
+@pytest.mark.parametrize("size_bytes", [1, LARGE_BYTES])
+async def test_who_is_turned_away_is_told_so_with_the_answer(
+    face: HttpFace, node: NodeOfOne, exchange: Exchange, size_bytes: int
+) -> None:
+    await node.submit(Put("a", b'"%s"' % (b"x" * size_bytes)), 5.0)
+    face.turn_away()
+    answer = await exchange(b"GET /v1/data HTTP/1.1\r\n\r\nGET /v1/data HTTP/1.1\r\n\r\n")
+    assert answer.count(b"Connection: close\r\n") == answer.count(b"HTTP/1.1 200 ") == 1
 
 
 class Stuck:
