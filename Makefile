@@ -15,7 +15,7 @@ help: ## show this list
 demo: .venv/demo.stamp ## three agents on this machine: kill the leader, see another lead, lose nothing
 	@.venv/bin/raftq demo $(ARGS)
 
-test: lint ## everything that needs no cluster: lint, unit, integration and simulation tests (about ten minutes on two cores)
+test: lint ## everything that needs no cluster: lint, unit, integration and simulation tests (about a quarter of an hour on two cores)
 	$(PYTEST) tests/unit tests/integration tests/simulation --cov --cov-report= $(ARGS)
 	.venv/bin/coverage report --include='*/raftq_k8s/raft/*' --skip-covered --show-missing --fail-under=100
 
