@@ -35,20 +35,6 @@ async def three_agents(tmp_path_factory):
         yield cluster
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def cluster(three_agents, request):
-    """All three up and led by one of them, whatever the test before did."""
-    failures = request.session.testsfailed
-    for agent in three_agents.agents:
-        if not agent.running:
-            three_agents.start(agent)
-    await three_agents.all_ready()
-    await three_agents.leader()
-    yield three_agents
-    if request.session.testsfailed > failures:
-        print(three_agents.logs(40))
-
-
 async def put(agent, key, value):
     connection = agent.connection()
     try:

@@ -22,19 +22,6 @@ async def three_agents(tmp_path_factory):
         yield cluster
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def cluster(three_agents, request):
-    failures = request.session.testsfailed
-    for agent in three_agents.agents:
-        if not agent.running:
-            three_agents.start(agent)
-    await three_agents.all_ready()
-    await three_agents.leader()
-    yield three_agents
-    if request.session.testsfailed > failures:
-        print(three_agents.logs(40))
-
-
 def servers(cluster):
     return [f"http://127.0.0.1:{agent.http_port}" for agent in cluster.agents]
 

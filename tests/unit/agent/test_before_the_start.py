@@ -4,13 +4,14 @@ import asyncio
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from raftq_k8s.agent import before_the_start, fencing
 from raftq_k8s.agent.before_the_start import Fenced, Kind
-from raftq_k8s.node.status import MemberStatus, NodeStatus, RaftRole
+from raftq_k8s.node.status import UNSTARTED, MemberStatus, NodeStatus
 from raftq_k8s.raft.persistence import Restored
-from raftq_k8s.raft.types import NO_INDEX, ClusterId, Incarnation, MemberId, Term
+from raftq_k8s.raft.types import ClusterId, Incarnation, MemberId, Term
 from raftq_k8s.storage.sqlite import SqliteVolume
 
 ME = MemberId("raftq-0")
@@ -114,29 +115,13 @@ class Node:
         self.caught_up = caught_up
 
     def status(self) -> NodeStatus:
-        return NodeStatus(
+        return msgspec.structs.replace(
+            UNSTARTED,
             member=ME,
             cluster=HERE,
             waiting_for=None,
-            role=RaftRole.FOLLOWER,
             term=Term(1),
-            leader=None,
-            established=False,
-            leader_http=None,
             caught_up=self.caught_up,
-            leaderless_ms=0.0,
-            quorum_left_ms=0.0,
-            lease_left_ms=0.0,
-            commit_index=NO_INDEX,
-            applied_index=NO_INDEX,
-            last_index=NO_INDEX,
-            voters=(),
-            learners=(),
-            connected=(),
-            elections={},
-            leader_changes=0,
-            ignored_messages={},
-            proposals={},
             incarnation=Incarnation("i0"),
             fenced=self.kind,
         )
