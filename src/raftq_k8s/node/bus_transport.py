@@ -16,7 +16,8 @@ from typing import Protocol
 
 import msgspec
 
-from raftq_k8s.node.bus_messages import Greeting, Spoken, Verdict, decode, encode
+from raftq_k8s.node.bus_greetings import Greeting, Verdict
+from raftq_k8s.node.bus_messages import Spoken, decode, encode
 from raftq_k8s.node.events import RaftEvent, RaftNode
 from raftq_k8s.node.options import RaftqOptions
 from raftq_k8s.node.transport import Receiver, Wire

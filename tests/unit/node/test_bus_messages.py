@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from raftq_k8s import RaftEvent, RaftNode
-from raftq_k8s.node.bus_messages import Greeting, Spoken, Verdict, decode, encode
+from raftq_k8s.node.bus_greetings import Greeting, Verdict
+from raftq_k8s.node.bus_messages import Spoken, decode, encode
 from raftq_k8s.node.errors import BadMessage
 from raftq_k8s.node.forwarding import Forward, Forwarded, Refused, Unknown
 from raftq_k8s.raft.membership import BirthRecord, Hello, Identity, Member, Membership, Refusal

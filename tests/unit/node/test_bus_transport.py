@@ -8,7 +8,8 @@ from typing import Any
 from fake_time import clock, run, until
 
 from raftq_k8s import RaftEvent, RaftNode, RaftqOptions
-from raftq_k8s.node.bus_messages import Greeting, Spoken, Verdict, decode, encode
+from raftq_k8s.node.bus_greetings import Greeting, Verdict
+from raftq_k8s.node.bus_messages import Spoken, decode, encode
 from raftq_k8s.node.bus_transport import BusTransport
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.membership import Hello, Identity, Member, Membership, Refusal

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raftq_k8s.node import bus_messages, trace
-from raftq_k8s.node.bus_messages import Greeting, Verdict
+from raftq_k8s.node.bus_greetings import Greeting, Verdict
 from raftq_k8s.node.errors import BadMessage
 from raftq_k8s.node.events import RaftEvent, RaftNode
 from raftq_k8s.node.forwarding import Forward, Forwarded, Refused
