@@ -36,7 +36,9 @@ from raftq_k8s.node.timings import Timings
 _LAG_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
-class Metrics:
+class Metrics(Collector):
+    """The page, and the collector that the registry asks for what is read anew each time."""
+
     def __init__(
         self,
         node: Node,
@@ -47,8 +49,15 @@ class Metrics:
         loop: LoopView | None,
         application: ApplicationView | None,
     ) -> None:
+        self._node = node
+        self._version = version
+        self._problems = problems
+        self._label = label
+        self._frames = frames
+        self._loop = loop
+        self._application = application
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Readings(node, version, problems, label, frames, loop, application))
+        self._registry.register(self)
         ProcessCollector(registry=self._registry)
         self._label_lag = (
             Histogram(
@@ -70,26 +79,6 @@ class Metrics:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return Answer(200, encode(self._registry), content_type.encode())
 
-
-class _Readings(Collector):
-    def __init__(
-        self,
-        node: Node,
-        version: str,
-        problems: Callable[[], Mapping[str, int]],
-        label: LabelView | None,
-        frames: FrameView | None,
-        loop: LoopView | None,
-        application: ApplicationView | None,
-    ) -> None:
-        self._node = node
-        self._version = version
-        self._problems = problems
-        self._label = label
-        self._frames = frames
-        self._loop = loop
-        self._application = application
-
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("raftq_build", "The release that runs.", value={"version": self._version})
         yield from _of_node(self._node.status())
@@ -102,22 +91,9 @@ class _Readings(Collector):
         if self._label is not None:
             yield from _of_label(self._label)
         if self._frames is not None:
-            bad = self._frames.bad_frames
-            yield _counter("raftq_bad_frames", "Frames on the raft port that no peer sends, by kind.", "kind", bad)
-            if (ends := self._frames.certificate_expires_at) is not None:
-                yield _gauge(
-                    "raftq_certificate_expiry_timestamp_seconds",
-                    "When the certificate that peers see ends, in seconds since the epoch.",
-                    ends,
-                    unit="seconds",
-                )
+            yield from _of_frames(self._frames)
         if self._loop is not None:
-            yield _histogram("raftq_event_loop_lag", "By how much timers of this process fire late.", self._loop.lag)
-            stalls = CounterMetricFamily(
-                "raftq_event_loop_stalls", "Times that it stood still for a quarter of the minimum election time."
-            )
-            stalls.add_metric([], self._loop.stalls)
-            yield stalls
+            yield from _of_loop(self._loop)
         if self._application is not None:
             yield from _of_application(self._application)
 
@@ -201,6 +177,27 @@ def _of_label(label: LabelView) -> Iterator[Metric]:
             label.api_last_success,
             unit="seconds",
         )
+
+
+def _of_frames(frames: FrameView) -> Iterator[Metric]:
+    bad = frames.bad_frames
+    yield _counter("raftq_bad_frames", "Frames on the raft port that no peer sends, by kind.", "kind", bad)
+    if frames.certificate_expires_at is not None:
+        yield _gauge(
+            "raftq_certificate_expiry_timestamp_seconds",
+            "When the certificate that peers see ends, in seconds since the epoch.",
+            frames.certificate_expires_at,
+            unit="seconds",
+        )
+
+
+def _of_loop(loop: LoopView) -> Iterator[Metric]:
+    yield _histogram("raftq_event_loop_lag", "By how much timers of this process fire late.", loop.lag)
+    stalls = CounterMetricFamily(
+        "raftq_event_loop_stalls", "Times that it stood still for a quarter of the minimum election time."
+    )
+    stalls.add_metric([], loop.stalls)
+    yield stalls
 
 
 def _of_application(application: ApplicationView) -> Iterator[Metric]:
