@@ -4,7 +4,8 @@ Each has the number of the batch that wrote it and a checksum; whatever is wrong
 """
 
 import sqlite3
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -16,9 +17,7 @@ from raftq_k8s.storage.checksum import Batch
 from raftq_k8s.storage.parts import Sealed
 from raftq_k8s.storage.schema import Damaged, Statement
 
-IDENTITY = "its identity"
-TERM_AND_VOTE = "its term and vote"
-BEGIN = "where its log begins"
+_T = TypeVar("_T")
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -65,40 +64,34 @@ def base_row(base: Base, batch: Batch) -> Statement:
 
 def read_owner(connection: sqlite3.Connection) -> tuple[Owner, Batch]:
     query = "SELECT member, incarnation, generation, birth, batch, checksum FROM identity"
-    *fields, found = _only_row(connection, query, IDENTITY)
-    member, incarnation, generation, birth, batch = fields
-    try:
-        if found != checksum.of_row("identity", schema.FORMAT, *fields):
-            raise Damaged(IDENTITY)
-        record = None if birth is None else _decode_birth(birth)
-    except (TypeError, msgspec.MsgspecError):
-        raise Damaged(IDENTITY) from None
-    return Owner(member, incarnation, generation, record), batch
+    return _read(connection, query, _owner, "its identity", "identity", schema.FORMAT)
 
 
 def read_hard_state(connection: sqlite3.Connection) -> tuple[HardState, Batch]:
-    state, batch, found = _only_row(connection, "SELECT state, batch, checksum FROM hard_state", TERM_AND_VOTE)
-    try:
-        if found != checksum.of_row("hard_state", state, batch):
-            raise Damaged(TERM_AND_VOTE)
-        return _decode_hard_state(state), batch
-    except (TypeError, msgspec.MsgspecError):
-        raise Damaged(TERM_AND_VOTE) from None
+    query = "SELECT state, batch, checksum FROM hard_state"
+    return _read(connection, query, _decode_hard_state, "its term and vote", "hard_state")
 
 
 def read_base(connection: sqlite3.Connection) -> tuple[Base, Batch]:
-    state, batch, found = _only_row(connection, "SELECT state, batch, checksum FROM base", BEGIN)
-    try:
-        if found != checksum.of_row("base", state, batch):
-            raise Damaged(BEGIN)
-        return _decode_base(state), batch
-    except (TypeError, msgspec.MsgspecError):
-        raise Damaged(BEGIN) from None
+    query = "SELECT state, batch, checksum FROM base"
+    return _read(connection, query, _decode_base, "where its log begins", "base")
 
 
-def _only_row(connection: sqlite3.Connection, query: str, what: str) -> tuple[Any, ...]:
-    found = connection.execute(query).fetchall()
-    if len(found) != 1:
+def _read(
+    connection: sqlite3.Connection, query: str, decode: Callable[..., _T], what: str, table: str, *before: int
+) -> tuple[_T, Batch]:
+    """The only row: what its fields say, and its batch. The checksum is also of what stands `before` the fields."""
+    rows = connection.execute(query).fetchall()
+    if len(rows) != 1:
         raise Damaged(what)
-    row: tuple[Any, ...] = found[0]
-    return row
+    *fields, batch, found = rows[0]
+    try:
+        if found != checksum.of_row(table, *before, *fields, batch):
+            raise Damaged(what)
+        return decode(*fields), batch
+    except (TypeError, msgspec.MsgspecError):
+        raise Damaged(what) from None
+
+
+def _owner(member: MemberId, incarnation: Incarnation, generation: Generation, birth: bytes | None) -> Owner:
+    return Owner(member, incarnation, generation, None if birth is None else _decode_birth(birth))
