@@ -19,8 +19,8 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from raftq_k8s.raft.configuration import of_log
-from raftq_k8s.raft.membership import BirthRecord, Member, Membership
-from raftq_k8s.raft.persistence import HardState, Restored
+from raftq_k8s.raft.membership import Member, Membership
+from raftq_k8s.raft.persistence import HardState
 from raftq_k8s.raft.types import NO_INDEX, NO_TERM, ClusterId, Generation, Incarnation, Index, MemberId, Term
 from raftq_k8s.storage import rows, schema, watermark
 from raftq_k8s.storage.checksum import Batch
@@ -149,15 +149,15 @@ def _mark(copy: Path, directory: Path, report: Report) -> Mark | None:
 
 def _look_at_tables(connection: sqlite3.Connection, report: Report, mark: Mark | None) -> None:
     batches: list[Batch] = []
-    birth: BirthRecord | None = None
+    owner: rows.Owner | None = None
     hard_state = HardState()
     with _noting(report):
         owner, batch = rows.read_owner(connection)
         batches.append(batch)
-        birth = owner.birth
         report.member, report.incarnation, report.generation = owner.member, owner.incarnation, owner.generation
-        if birth is not None:
-            report.cluster, report.born_with = birth.cluster, tuple(member.name for member in birth.members)
+        if owner.birth is not None:
+            report.cluster = owner.birth.cluster
+            report.born_with = tuple(member.name for member in owner.birth.members)
     with _noting(report):
         hard_state, batch = rows.read_hard_state(connection)
         batches.append(batch)
@@ -167,8 +167,9 @@ def _look_at_tables(connection: sqlite3.Connection, report: Report, mark: Mark |
         batches.append(batch)
         runs = Runs(connection, base.start)
         log = _look_at_log(connection, report, base, runs)
-        if log is not None and birth is not None:
-            report.membership = _membership(report, birth, base, log, hard_state)
+        if log is not None and owner is not None and owner.birth is not None:
+            restored = rows.restored(owner, hard_state, base, log)
+            report.membership = of_log(owner.birth, restored).latest.membership
         if log is not None and mark is not None and len(batches) == 3:
             end = Mark(max(log.batch, *batches), runs.last_index, runs.checksum)
             if (lacks := watermark.lacks(end, mark)) is not None:
@@ -194,27 +195,6 @@ def _look_at_log(connection: sqlite3.Connection, report: Report, base: rows.Base
     report.last_index = max(runs.last_index, base.start.base)
     report.last_term = log.tail[-1].term if log is not None and log.tail else base.start.base_term
     return log
-
-
-def _membership(
-    report: Report, birth: BirthRecord, base: rows.Base, log: Found, hard_state: HardState
-) -> Membership | None:
-    if report.member is None or report.incarnation is None or report.generation is None:
-        return None
-    restored = Restored(
-        report.member,
-        report.incarnation,
-        report.generation,
-        birth,
-        hard_state,
-        log.tail,
-        base.start.base,
-        base.start.base_term,
-        log.term_starts,
-        log.configurations,
-        base.sealed.mark if base.sealed is not None else None,
-    )
-    return of_log(birth, restored).latest.membership
 
 
 @contextmanager

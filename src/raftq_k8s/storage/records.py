@@ -92,20 +92,7 @@ class Records:
             self._refuse_damaged(str(damage))
         except (*schema.UNREADABLE, OSError) as error:
             self._refuse(error)
-        owner = self._owner
-        return Restored(
-            owner.member,
-            owner.incarnation,
-            owner.generation,
-            owner.birth,
-            hard_state,
-            log.tail,
-            base.start.base,
-            base.start.base_term,
-            log.term_starts,
-            log.configurations,
-            base.sealed.mark if base.sealed is not None else None,
-        )
+        return rows.restored(self._owner, hard_state, base, log)
 
     def commit(self, writes: Sequence[Write]) -> None:
         """As few transactions as can be, in their order; on return all of them are on stable storage."""

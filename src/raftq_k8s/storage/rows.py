@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from raftq_k8s.raft.membership import BirthRecord
-from raftq_k8s.raft.persistence import HardState
+from raftq_k8s.raft.persistence import HardState, Restored
 from raftq_k8s.raft.types import Generation, Incarnation, MemberId
 from raftq_k8s.storage import checksum, runs, schema
 from raftq_k8s.storage.checksum import Batch
@@ -95,3 +95,20 @@ def _read(
 
 def _owner(member: MemberId, incarnation: Incarnation, generation: Generation, birth: bytes | None) -> Owner:
     return Owner(member, incarnation, generation, None if birth is None else _decode_birth(birth))
+
+
+def restored(owner: Owner, hard_state: HardState, base: Base, log: runs.Found) -> Restored:
+    """What the three rows and the log add up to."""
+    return Restored(
+        owner.member,
+        owner.incarnation,
+        owner.generation,
+        owner.birth,
+        hard_state,
+        log.tail,
+        base.start.base,
+        base.start.base_term,
+        log.term_starts,
+        log.configurations,
+        base.sealed.mark if base.sealed is not None else None,
+    )
