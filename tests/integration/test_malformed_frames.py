@@ -1,18 +1,11 @@
-"""Garbage of many kinds on the raft port of a leader at work: it goes on leading, and counts.
+"""Garbage of many kinds on the raft port of a leader at work: it goes on leading, and counts."""
 
-How many conversations there are is in the variable RAFTQ_MALFORMED; by default as many as a test may take.
-"""
-
-import asyncio
-import os
 import random
 import struct
-import time
 
 import msgspec
+from garbage import CONVERSATIONS, leader_at_work, metrics, say
 
-from raftq_k8s.cli.local_cluster import LocalCluster
-from raftq_k8s.cli.writer import Ledger, write_on
 from raftq_k8s.node.forwarding import Forward, Forwarded, Refused
 from raftq_k8s.raft.membership import Hello, Identity
 from raftq_k8s.raft.messages import (
@@ -26,9 +19,6 @@ from raftq_k8s.raft.messages import (
 )
 from raftq_k8s.raft.types import BootId, Generation, Incarnation, Index, MemberId, Term, TransferId
 
-CONVERSATIONS = int(os.environ.get("RAFTQ_MALFORMED", "2000"))
-AT_ONCE = 32
-PATIENCE_S = 0.1
 SEED = 7
 STRANGER = MemberId("raftq-9")
 UPGRADE = (
@@ -92,7 +82,7 @@ class Garbage:
             self._impossible_messages,
             self._broken_frames,
         )
-        return self.random.choice(kinds)()
+        return [self.random.choice(kinds)()]
 
     def _no_http(self):
         return self.random.randbytes(self.random.randrange(1, 3000)) + b"\r\n\r\n"
@@ -138,58 +128,10 @@ class Garbage:
         return frame(b"\xc1")
 
 
-async def talk(port, said):
-    """Until it is hung up on, or that would be waited for in vain: a frame may promise more than ever comes."""
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            writer.write(said)
-            async with asyncio.timeout(PATIENCE_S):
-                while await reader.read(65536):
-                    pass
-        finally:
-            writer.transport.abort()
-    except (OSError, TimeoutError):
-        pass
-
-
-async def figures(agent):
-    lines = (await agent.get("/metrics")).body.decode().splitlines()
-    pairs = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
-    bad = sum(float(value) for name, value in pairs if name.startswith("raftq_bad_frames_total"))
-    return bad, float(dict(pairs)["process_resident_memory_bytes"])
-
-
 async def test_garbage_on_the_raft_port_ends_nothing_and_is_counted(tmp_path):
-    ledger = Ledger("beside-garbage")
-    async with LocalCluster(tmp_path, arguments=("--profile", "steady")) as cluster:
-        await cluster.all_ready()
-        leader = await cluster.leader()
-        before = await leader.status()
-        garbage = Garbage(leader.name, before.cluster, before.term, SEED)
-        writing = asyncio.create_task(write_on([leader], ledger, 0, 0.005))
-        left = CONVERSATIONS
-
-        async def some():
-            nonlocal left
-            while left > 0:
-                left -= 1
-                await talk(leader.raft_port, garbage.conversation())
-
-        began = time.monotonic()
-        await asyncio.gather(*(some() for _ in range(AT_ONCE)))
-        print(f"{CONVERSATIONS} conversations in {time.monotonic() - began:.1f} s")
-        writing.cancel()
-        await asyncio.gather(writing, return_exceptions=True)
-        cluster.check()
-        after = await leader.status()
-        bad, memory = await figures(leader)
-        log = leader.log.read_text()
-    assert (after.leader, after.term) == (leader.name, before.term)
-    assert after.voters == before.voters
-    assert ledger.refused == 0
-    assert ledger.unknown <= 1  # the last one was given up with its writer
-    assert len(ledger.acknowledged) > 0
+    async with leader_at_work(tmp_path) as (leader, status):
+        garbage = Garbage(leader.name, status.cluster, status.term, SEED)
+        await say(leader.raft_port, garbage.conversation)
+        counted = await metrics(leader)
+    bad = sum(value for name, value in counted.items() if name.startswith("raftq_bad_frames_total"))
     assert bad > CONVERSATIONS / 2  # what broke off in the middle is no frame
-    assert memory < 150 << 20
-    assert "ERROR" not in log, log[-4000:]

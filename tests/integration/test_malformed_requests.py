@@ -1,19 +1,9 @@
-"""Garbage of many kinds on the HTTP port of a leader at work: it goes on leading and answering, and counts.
+"""Garbage of many kinds on the HTTP port of a leader at work: it goes on leading and answering, and counts."""
 
-How many conversations there are is in the variable RAFTQ_MALFORMED; by default as many as a test may take.
-"""
-
-import asyncio
-import os
 import random
-import time
 
-from raftq_k8s.cli.local_cluster import LocalCluster
-from raftq_k8s.cli.writer import Ledger, write_on
+from garbage import CONVERSATIONS, leader_at_work, metrics, say
 
-CONVERSATIONS = int(os.environ.get("RAFTQ_MALFORMED", "2000"))
-AT_ONCE = 32
-PATIENCE_S = 0.1
 SEED = 11
 
 PATHS = (
@@ -110,62 +100,14 @@ class Garbage:
         return head + body
 
 
-async def talk(port, pieces):
-    """Says it all, listens for a moment, and is gone."""
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                for piece in pieces:
-                    writer.write(piece)
-                    await writer.drain()
-                while await reader.read(1 << 16):
-                    pass
-        finally:
-            writer.transport.abort()
-    except (OSError, TimeoutError):
-        pass
-
-
-async def figures(agent):
-    lines = (await agent.get("/metrics")).body.decode().splitlines()
-    pairs = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
-    problems = {name.split('"')[1]: float(value) for name, value in pairs if name.startswith("raftq_http_problems_t")}
-    return problems, float(dict(pairs)["process_resident_memory_bytes"])
-
-
 async def test_garbage_on_the_http_port_ends_nothing_and_is_counted(tmp_path):
-    ledger = Ledger("beside-garbage")
-    async with LocalCluster(tmp_path, arguments=("--profile", "steady")) as cluster:
-        await cluster.all_ready()
-        leader = await cluster.leader()
-        before = await leader.status()
-        garbage = Garbage(SEED)
-        writing = asyncio.create_task(write_on([leader], ledger, 0, 0.005))
-        left = CONVERSATIONS
-
-        async def some():
-            nonlocal left
-            while left > 0:
-                left -= 1
-                await talk(leader.http_port, garbage.conversation())
-
-        began = time.monotonic()
-        await asyncio.gather(*(some() for _ in range(AT_ONCE)))
-        print(f"{CONVERSATIONS} conversations in {time.monotonic() - began:.1f} s")
-        writing.cancel()
-        await asyncio.gather(writing, return_exceptions=True)
-        cluster.check()
-        after = await leader.status()
-        problems, memory = await figures(leader)
-        log = leader.log.read_text()
+    async with leader_at_work(tmp_path) as (leader, _):
+        await say(leader.http_port, Garbage(SEED).conversation)
+        counted = await metrics(leader)
+    problems = {
+        name.split('"')[1]: value for name, value in counted.items() if name.startswith("raftq_http_problems_total")
+    }
     print(problems)
-    assert (after.leader, after.term) == (leader.name, before.term)
-    assert ledger.refused == 0
-    assert ledger.unknown <= 1  # the last one was given up with its writer
-    assert len(ledger.acknowledged) > 0
     assert sum(problems.values()) > CONVERSATIONS
     assert min(problems[kind] for kind in ("bad-request", "not-json", "no-such-resource")) > 0
     assert "internal" not in problems
-    assert memory < 150 << 20
-    assert "ERROR" not in log, log[-4000:]
