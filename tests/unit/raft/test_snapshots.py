@@ -3,7 +3,7 @@
 from zlib import crc32
 
 import pytest
-from raft_cluster import Cluster, Node
+from raft_cluster import STEP, Cluster, Node
 
 from raftq_k8s.raft.core import APPLIED_AT_ONCE
 from raftq_k8s.raft.log import COMPACTION_STEP, ENTRY_BYTES
@@ -23,11 +23,13 @@ from raftq_k8s.raft.persistence import Compaction
 from raftq_k8s.raft.progress import Pace
 from raftq_k8s.raft.roles import Leader
 from raftq_k8s.raft.settings import Settings
-from raftq_k8s.raft.types import Index, MemberId, Term
+from raftq_k8s.raft.types import NO_INDEX, Index, MemberId, Term
 
 A, B, C = MemberId("a"), MemberId("b"), MemberId("c")
 SMALL = Settings(kept_entries=0, tail_bytes=0, max_chunk_bytes=100)
 """Logs are compacted as far as a snapshot goes, and a snapshot takes several pieces."""
+ON_VOLUME = Settings(tail_bytes=0, max_append_bytes=200)
+"""Most of a log is on the volume only, and takes several appends."""
 
 
 def propose(cluster: Cluster, name: str, count: int, word: str = "x") -> None:
@@ -37,17 +39,42 @@ def propose(cluster: Cluster, name: str, count: int, word: str = "x") -> None:
     cluster.advance(60)
 
 
-def lagging(settings: Settings = SMALL, *, led_by: str = "a", count: int = 40) -> Cluster:
-    """The leader a and the follower b have gone on without c, and have compacted what it lacks."""
+def led_by(name: str, settings: Settings | None = None) -> Cluster:
     cluster = Cluster("a", "b", "c", settings=settings)
-    cluster.elect(led_by)
-    cluster.advance(1000)
+    cluster.elect(name)
+    cluster.advance(100)
+    return cluster
+
+
+def without_c(settings: Settings = SMALL, *, count: int = 40) -> Cluster:
+    """The leader a and the follower b have gone on without c."""
+    cluster = led_by("a", settings)
     cluster.isolate("c")
-    propose(cluster, led_by, count)
+    propose(cluster, "a", count)
+    return cluster
+
+
+def lagging(settings: Settings = SMALL, *, count: int = 40) -> Cluster:
+    """They have also compacted what c lacks."""
+    cluster = without_c(settings, count=count)
     for name in "ab":
         cluster.snapshot(name)
-    assert cluster[led_by].base_index > cluster["c"].last_index
+    assert cluster["a"].base_index > cluster["c"].last_index
     return cluster
+
+
+def catching_up(settings: Settings = SMALL) -> Cluster:
+    """And c, who lags, can be reached again."""
+    cluster = lagging(settings)
+    cluster.heal()
+    return cluster
+
+
+def tick(cluster: Cluster, milliseconds: float = STEP) -> None:
+    """Time passes, and nothing arrives meanwhile."""
+    cluster.now += milliseconds
+    for node in cluster.live:
+        node.core.tick(cluster.now)
 
 
 def pace(cluster: Cluster, name: str, peer: str) -> Pace:
@@ -74,9 +101,7 @@ def until_chunk(cluster: Cluster) -> SnapshotChunk:
             assert isinstance(chunks[0], SnapshotChunk)
             return chunks[0]
         if not cluster.deliver():
-            cluster.now += 5
-            for node in cluster.live:
-                node.core.tick(cluster.now)
+            tick(cluster)
     raise AssertionError("no piece was sent")
 
 
@@ -87,6 +112,12 @@ def until_installed(cluster: Cluster) -> Node:
         node.sync()
         cluster.deliver([until_chunk(cluster)])
     return node
+
+
+def append_of_the_rest(cluster: Cluster, commit: Index = NO_INDEX) -> AppendEntries:
+    """All that a has applied and c lacks."""
+    last = cluster["c"].last_index
+    return AppendEntries(A, C, Term(1), 1, last, Term(1), commit, tuple(cluster.nodes["a"].applied[last:]))
 
 
 def answers(cluster: Cluster, name: str = "c") -> list[SnapshotResponse]:
@@ -104,8 +135,7 @@ def same_everywhere(cluster: Cluster) -> bool:
 
 def test_39_slow_node_snapshot() -> None:
     """A laggard catches up by snapshot, and replication goes on by appends."""
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     cluster.advance(500)
     assert cluster.nodes["c"].installed == 1
     assert cluster["c"].base_index == cluster["a"].base_index
@@ -123,10 +153,8 @@ def test_39_one_refusal_tells_that_a_snapshot_is_needed() -> None:
     cluster.heal()
     refusals = 0
     while not cluster.take(is_chunk):
-        cluster.now += 5
-        for node in cluster.live:
-            node.core.tick(cluster.now)
-            node.sync()
+        tick(cluster)
+        cluster.sync()
         batch = cluster.take(lambda message: not is_chunk(message))
         refusals += sum(isinstance(m, AppendResponse) and m.source == "c" and not m.success for m in batch)
         cluster.deliver(batch)
@@ -134,8 +162,7 @@ def test_39_one_refusal_tells_that_a_snapshot_is_needed() -> None:
 
 
 def test_39_pieces_go_one_at_a_time_and_each_waits_for_the_peers_disk() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     chunk = until_chunk(cluster)
     assert (chunk.offset, len(chunk.data)) == (0, 100)
     cluster.nodes["c"].slow_disk = True
@@ -165,8 +192,7 @@ def test_39_heartbeats_go_on_meanwhile_and_renew_lease_and_window() -> None:
 
 
 def test_39_a_piece_counts_as_a_leader_that_is_heard_and_its_answer_acknowledges_the_round() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     chunk = until_chunk(cluster)
     cluster.now += 150
     cluster.deliver([chunk])
@@ -192,8 +218,7 @@ def test_39_a_piece_tells_of_transfers_that_were_given_up() -> None:
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_39_a_lost_piece_is_sent_again(lost: int) -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     for _ in range(lost):
         cluster.deliver([until_chunk(cluster)])
         cluster.settle_without(is_chunk)
@@ -203,8 +228,7 @@ def test_39_a_lost_piece_is_sent_again(lost: int) -> None:
 
 
 def test_39_a_lost_answer_costs_one_piece() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     cluster.deliver([until_chunk(cluster)])
     assert len(answers(cluster)) == 1
     again = until_chunk(cluster)
@@ -217,8 +241,7 @@ def test_39_a_lost_answer_costs_one_piece() -> None:
 
 
 def test_39_who_is_silent_is_sent_no_piece_again() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     until_chunk(cluster)
     cluster.isolate("c")
     cluster.nodes["a"].slow_disk = True
@@ -232,8 +255,7 @@ def test_39_who_is_silent_is_sent_no_piece_again() -> None:
 
 def test_39_doubled_and_reordered_pieces_and_answers_do_no_harm() -> None:
     """Everything about the snapshot travels twice, and every earlier piece and answer comes once more, backwards."""
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     past: list[Message] = []
     sent = 0
     for _ in range(400):
@@ -246,9 +268,7 @@ def test_39_doubled_and_reordered_pieces_and_answers_do_no_harm() -> None:
         cluster.sync()
         if not news:
             cluster.deliver()
-            cluster.now += 5
-            for node in cluster.live:
-                node.core.tick(cluster.now)
+            tick(cluster)
     mark = cluster["a"].snapshot
     assert mark is not None
     assert same_everywhere(cluster)
@@ -257,8 +277,7 @@ def test_39_doubled_and_reordered_pieces_and_answers_do_no_harm() -> None:
 
 
 def test_39_a_late_piece_of_an_old_term_is_refused_and_its_sender_learns_the_term() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     late = until_chunk(cluster)
     cluster.nodes["a"].crash()
     cluster.elect("b")
@@ -283,10 +302,8 @@ def test_39_another_leader_goes_on_with_the_same_snapshot_where_the_last_one_sto
     cluster.take()
     while cluster["b"].standing.role != "leader":
         cluster["c"].set_eligible(False, cluster.now)
-        cluster.now += 5
-        for node in cluster.live:
-            node.core.tick(cluster.now)
-            node.sync()
+        tick(cluster)
+        cluster.sync()
         cluster.deliver(cluster.take(lambda m: not is_about_snapshots(m)))
     first = until_chunk(cluster)
     assert (first.source, first.offset) == (B, 0)
@@ -300,11 +317,7 @@ def test_39_another_leader_goes_on_with_the_same_snapshot_where_the_last_one_sto
 
 
 def test_39_another_leader_with_another_snapshot_begins_anew() -> None:
-    cluster = Cluster("a", "b", "c", settings=SMALL)
-    cluster.elect("a")
-    cluster.advance(1000)
-    cluster.isolate("c")
-    propose(cluster, "a", 40)
+    cluster = without_c()
     earlier = cluster.snapshot("b")
     propose(cluster, "a", 10)
     later = cluster.snapshot("a")
@@ -323,8 +336,7 @@ def test_39_another_leader_with_another_snapshot_begins_anew() -> None:
 @pytest.mark.parametrize("kept", [0, 20])
 def test_39_a_snapshot_that_is_replaced_in_the_middle_is_begun_anew_as_the_later_one(kept: int) -> None:
     """Whether the log still begins before the end of the first one, or not."""
-    cluster = lagging(Settings(kept_entries=kept, tail_bytes=0, max_chunk_bytes=100))
-    cluster.heal()
+    cluster = catching_up(Settings(kept_entries=kept, tail_bytes=0, max_chunk_bytes=100))
     cluster.deliver([until_chunk(cluster)])
     propose_held(cluster, 10)
     later = snapshot_held(cluster, "a")
@@ -354,8 +366,7 @@ def snapshot_held(cluster: Cluster, name: str) -> SnapshotMark:
 
 def test_39_a_snapshot_that_the_volume_has_replaced_is_asked_for_again_when_the_core_has_heard_of_it() -> None:
     """Between the seal on the disk and the call that tells of it nothing goes round in circles."""
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     cluster["a"].tick(cluster.now)
     while not (wanted := [each for each in cluster.nodes["a"].wanted if isinstance(each, ChunkWanted)]):
         cluster.now += 5
@@ -372,8 +383,7 @@ def test_39_a_snapshot_that_the_volume_has_replaced_is_asked_for_again_when_the_
 
 
 def test_39_a_follower_that_crashes_between_the_pieces_begins_anew() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     for _ in range(3):
         cluster.deliver([until_chunk(cluster)])
         cluster.sync()
@@ -385,8 +395,7 @@ def test_39_a_follower_that_crashes_between_the_pieces_begins_anew() -> None:
 
 
 def test_39_a_crash_before_the_last_write_ends_leaves_the_old_log() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     before = list(cluster.nodes["c"].disk.entries)
     node = until_installed(cluster)
     assert node.core.base_index == cluster["a"].base_index
@@ -399,8 +408,7 @@ def test_39_a_crash_before_the_last_write_ends_leaves_the_old_log() -> None:
 
 
 def test_39_a_follower_restarts_with_the_snapshot_it_installed() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     cluster.advance(500)
     node = cluster.nodes["c"]
     node.crash()
@@ -416,9 +424,7 @@ def test_39_a_follower_restarts_with_the_snapshot_it_installed() -> None:
 
 def test_39_the_log_that_gives_way_holds_another_history() -> None:
     """c has entries of its own, past the end of the snapshot, that nobody else has: all of them go."""
-    cluster = Cluster("a", "b", "c", settings=SMALL)
-    cluster.elect("c")
-    cluster.advance(1000)
+    cluster = led_by("c", SMALL)
     cluster.isolate("c")
     cluster["c"].propose([b"lost%d" % number for number in range(90)], cluster.now)
     cluster.settle()
@@ -436,8 +442,7 @@ def test_39_the_log_that_gives_way_holds_another_history() -> None:
 
 
 def test_39_writes_under_way_at_an_installation_do_not_count_for_it() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     before = cluster["c"]._core.log.stable
     node = until_installed(cluster)
     log = node.core._core.log
@@ -486,8 +491,7 @@ def test_21_append_aba_across_an_installation() -> None:
 
 
 def test_39_what_is_committed_after_a_snapshot_waits_for_its_state() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     node = until_installed(cluster)
     index = node.core.base_index
     entry = Entry(Index(index + 1), Term(1), EntryKind.COMMAND, b"next")
@@ -507,8 +511,7 @@ def test_39_what_is_committed_after_a_snapshot_waits_for_its_state() -> None:
 
 
 def test_39_a_damaged_snapshot_is_thrown_away_and_begun_anew() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     chunk = until_chunk(cluster)
     damaged = SnapshotChunk(
         chunk.source, chunk.destination, chunk.term, chunk.round, chunk.mark, 0, bytes(100), chunk.cancelled
@@ -525,8 +528,7 @@ def test_39_a_damaged_snapshot_is_thrown_away_and_begun_anew() -> None:
 
 def test_40_stale_snapshot() -> None:
     """A snapshot of what is applied already comes late: it changes nothing, and is answered as what it is."""
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     late = until_chunk(cluster)
     cluster.deliver([late])
     cluster.advance(500)
@@ -542,8 +544,7 @@ def test_40_stale_snapshot() -> None:
 
 
 def test_40_whatever_term_a_mark_names_what_is_committed_stays() -> None:
-    cluster = Cluster("a", "b", "c")
-    cluster.elect("a")
+    cluster = led_by("a")
     propose(cluster, "a", 5)
     mark = SnapshotMark(Index(3), Term(2), cluster["a"].membership_at(Index(0)), 4, crc32(b"lies"))
     before = list(cluster.nodes["c"].applied)
@@ -553,14 +554,10 @@ def test_40_whatever_term_a_mark_names_what_is_committed_stays() -> None:
 
 
 def test_40_a_log_that_holds_what_a_snapshot_covers_only_learns_that_it_is_committed() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     chunk = until_chunk(cluster)
     node = cluster.nodes["c"]
-    last = node.core.last_index
-    news = [entry for entry in cluster.nodes["a"].applied if entry.index > last]
-    append = AppendEntries(A, C, Term(1), 1, last, Term(1), Index(0), tuple(news))
-    cluster.deliver([append, chunk])
+    cluster.deliver([append_of_the_rest(cluster), chunk])
     assert node.core.commit_index == chunk.mark.index
     assert node.core.base_index == 0
     (answer,) = answers(cluster)
@@ -570,14 +567,11 @@ def test_40_a_log_that_holds_what_a_snapshot_covers_only_learns_that_it_is_commi
 
 
 def test_40_the_answer_that_nothing_is_lacking_waits_for_the_disk() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     chunk = until_chunk(cluster)
     node = cluster.nodes["c"]
     node.slow_disk = True
-    last = node.core.last_index
-    news = [entry for entry in cluster.nodes["a"].applied if entry.index > last]
-    cluster.deliver([AppendEntries(A, C, Term(1), 1, last, Term(1), Index(0), tuple(news)), chunk])
+    cluster.deliver([append_of_the_rest(cluster), chunk])
     assert not cluster.take(lambda m: isinstance(m, SnapshotResponse))
     node.slow_disk = False
     assert [answer.installed for answer in answers(cluster)] == [True]
@@ -585,8 +579,7 @@ def test_40_the_answer_that_nothing_is_lacking_waits_for_the_disk() -> None:
 
 def test_40_a_peer_that_turns_out_to_hold_it_is_sent_no_more_of_it() -> None:
     """The round's empty append ends where the snapshot does."""
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     until_chunk(cluster)
     index = cluster["a"].base_index
     cluster["a"].step(AppendResponse(C, A, Term(1), 1, True, index, Index(0), Term(0), 200.0), cluster.now)
@@ -595,8 +588,7 @@ def test_40_a_peer_that_turns_out_to_hold_it_is_sent_no_more_of_it() -> None:
 
 
 def test_40_an_earlier_snapshot_of_the_same_leader_does_not_take_the_place_of_a_later_one() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     early = until_chunk(cluster)
     mark = early.mark
     later = SnapshotMark(Index(mark.index + 5), mark.term, mark.membership, mark.size + 100, mark.checksum)
@@ -610,8 +602,7 @@ def test_40_an_earlier_snapshot_of_the_same_leader_does_not_take_the_place_of_a_
 
 
 def test_40_an_acknowledgement_of_less_does_not_end_it() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     chunk = until_chunk(cluster)
     short = Index(chunk.mark.index - 1)
     cluster["a"].step(AppendResponse(C, A, Term(1), 1, True, short, Index(0), Term(0), 200.0), cluster.now)
@@ -619,8 +610,7 @@ def test_40_an_acknowledgement_of_less_does_not_end_it() -> None:
 
 
 def test_40_a_piece_that_was_read_too_late_is_not_sent_as_another_one() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     chunk = until_chunk(cluster)
     cluster.nodes["a"].slow_disk = True
     cluster.deliver([chunk])
@@ -634,9 +624,7 @@ def test_40_a_piece_that_was_read_too_late_is_not_sent_as_another_one() -> None:
 
 
 def test_39_who_belongs_to_the_cluster_is_part_of_a_snapshot() -> None:
-    cluster = Cluster("a", "b", "c", settings=SMALL)
-    cluster.elect("a")
-    cluster.advance(1000)
+    cluster = led_by("a", SMALL)
     cluster.isolate("c")
     cluster.change("a", AddLearner(cluster.add("d").member))
     propose(cluster, "a", 20)
@@ -650,8 +638,7 @@ def test_39_who_belongs_to_the_cluster_is_part_of_a_snapshot() -> None:
 
 
 def test_40_a_late_piece_of_the_leader_that_went_on_with_a_snapshot_does_not_end_it() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     chunk = until_chunk(cluster)
     mark = chunk.mark
     cluster.deliver([chunk])
@@ -665,13 +652,11 @@ def test_40_a_late_piece_of_the_leader_that_went_on_with_a_snapshot_does_not_end
 
 
 def test_40_a_snapshot_that_appends_have_overtaken_is_not_waited_for() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     cluster.deliver([until_chunk(cluster)])
     node = cluster.nodes["c"]
     assert node.core.receives_snapshot
-    news = [entry for entry in cluster.nodes["a"].applied if entry.index > node.core.last_index]
-    cluster.deliver([AppendEntries(A, C, Term(1), 1, node.core.last_index, Term(1), news[-1].index, tuple(news))])
+    cluster.deliver([append_of_the_rest(cluster, commit=cluster["a"].applied_index)])
     assert not node.core.receives_snapshot
 
 
@@ -686,8 +671,7 @@ def test_40_snapshots_taken_are_told_late_and_the_latest_counts() -> None:
 
 def test_40_appends_below_the_base_are_acknowledged_and_change_nothing() -> None:
     """A leader that does not know yet how far this node is: all that it sends is committed, and so is the same."""
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     cluster.advance(500)
     node = cluster.nodes["c"]
     before = node.core.last_index, node.core.base_index
@@ -701,8 +685,7 @@ def test_40_appends_below_the_base_are_acknowledged_and_change_nothing() -> None
 
 
 def test_40_a_piece_that_comes_before_the_last_one_is_written_is_passed_over() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     chunk = until_chunk(cluster)
     node = cluster.nodes["c"]
     more = SnapshotChunk(A, C, Term(1), chunk.round, chunk.mark, 100, bytes(100))
@@ -718,8 +701,7 @@ def test_40_a_piece_that_comes_before_the_last_one_is_written_is_passed_over() -
 
 def test_41_bounded_log() -> None:
     """A snapshot lets go of what it covers, but for what is kept for peers that lack a little."""
-    cluster = Cluster("a", "b", "c", settings=Settings(kept_entries=10))
-    cluster.elect("a")
+    cluster = led_by("a", Settings(kept_entries=10))
     propose(cluster, "a", 40)
     mark = cluster.snapshot("a")
     assert cluster["a"].base_index == mark.index - 10
@@ -748,8 +730,7 @@ def test_41_a_long_log_is_compacted_by_several_writes() -> None:
 
 def test_41_nothing_is_compacted_that_the_disk_has_not_synced() -> None:
     """The others have committed it, and this leader has written the state down; its own log lags behind."""
-    cluster = Cluster("a", "b", "c", settings=SMALL)
-    cluster.elect("a")
+    cluster = led_by("a", SMALL)
     propose(cluster, "a", 5)
     stable = cluster["a"]._core.log.stable
     cluster.nodes["a"].slow_disk = True
@@ -766,8 +747,7 @@ def test_41_nothing_is_compacted_that_the_disk_has_not_synced() -> None:
 
 
 def test_41_the_log_begins_later_only_when_that_is_written() -> None:
-    cluster = Cluster("a", "b", "c", settings=SMALL)
-    cluster.elect("a")
+    cluster = led_by("a", SMALL)
     propose(cluster, "a", 5)
     cluster.nodes["a"].take_snapshot()
     cluster.nodes["a"].sync()
@@ -781,9 +761,7 @@ def test_41_the_log_begins_later_only_when_that_is_written() -> None:
 
 
 def test_41_bytes_in_flight_are_bounded() -> None:
-    cluster = Cluster("a", "b", "c", settings=Settings(max_inflight_bytes=1000, max_append_bytes=400))
-    cluster.elect("a")
-    cluster.advance(100)
+    cluster = led_by("a", Settings(max_inflight_bytes=1000, max_append_bytes=400))
     for _ in range(50):
         cluster.propose("a", bytes(100))
     sent = [m for m in cluster.take(lambda m: m.destination == "b") if isinstance(m, AppendEntries)]
@@ -810,17 +788,14 @@ def test_41_what_is_applied_is_let_go_as_fast_however_much_is_committed_at_once(
 
 
 def test_41_of_a_long_log_no_more_is_sent_at_once_than_may_be_in_flight() -> None:
-    cluster = Cluster("a", "b", "c", settings=Settings(max_inflight_bytes=1000, max_append_bytes=900))
-    cluster.elect("a")
-    cluster.advance(100)
+    cluster = led_by("a", Settings(max_inflight_bytes=1000, max_append_bytes=900))
     cluster.propose("a", *[bytes(100)] * 50)
     sent = [m for m in cluster.take(lambda m: m.destination == "b") if isinstance(m, AppendEntries)]
     assert [len(append.entries) for append in sent] == [7, 1, 1]
 
 
 def test_41_a_command_larger_than_all_bounds_travels_alone() -> None:
-    cluster = Cluster("a", "b", "c", settings=Settings(max_inflight_bytes=10, max_append_bytes=10, tail_bytes=10))
-    cluster.elect("a")
+    cluster = led_by("a", Settings(max_inflight_bytes=10, max_append_bytes=10, tail_bytes=10))
     propose(cluster, "a", 3, "x" * 100)
     assert same_everywhere(cluster)
     assert len(cluster.nodes["b"].commands) == 3
@@ -830,12 +805,7 @@ def test_41_a_command_larger_than_all_bounds_travels_alone() -> None:
 
 
 def test_a_peer_is_sent_what_only_the_volume_holds() -> None:
-    settings = Settings(tail_bytes=0, max_append_bytes=200)
-    cluster = Cluster("a", "b", "c", settings=settings)
-    cluster.elect("a")
-    cluster.advance(100)
-    cluster.isolate("c")
-    propose(cluster, "a", 60)
+    cluster = without_c(ON_VOLUME)
     assert cluster["a"]._core.log.oldest > cluster["c"].last_index + 1
     cluster.heal()
     cluster.advance(500)
@@ -844,7 +814,7 @@ def test_a_peer_is_sent_what_only_the_volume_holds() -> None:
 
 
 def test_one_load_is_under_way_a_peer_and_serves_whoever_lacks_the_same() -> None:
-    cluster = Cluster("a", "b", "c", "d", "e", settings=Settings(tail_bytes=0, max_append_bytes=200))
+    cluster = Cluster("a", "b", "c", "d", "e", settings=ON_VOLUME)
     cluster.elect("a")
     cluster.advance(100)
     cluster.isolate("d")
@@ -859,13 +829,9 @@ def test_one_load_is_under_way_a_peer_and_serves_whoever_lacks_the_same() -> Non
     assert same_everywhere(cluster)
 
 
-def with_load_under_way() -> tuple[Cluster, EntriesWanted]:
+def with_load_under_way(settings: Settings = ON_VOLUME) -> tuple[Cluster, EntriesWanted]:
     """The leader a has asked its volume for entries that c lacks, and is not answered."""
-    cluster = Cluster("a", "b", "c", settings=Settings(tail_bytes=0, max_append_bytes=200))
-    cluster.elect("a")
-    cluster.advance(100)
-    cluster.isolate("c")
-    propose(cluster, "a", 60)
+    cluster = without_c(settings)
     cluster.heal()
     node = cluster.nodes["a"]
     while not node.wanted:
@@ -906,20 +872,9 @@ def test_loaded_entries_that_the_peer_holds_by_now_are_not_sent() -> None:
 
 
 def test_entries_that_are_compacted_while_they_are_loaded_are_sent_as_a_snapshot() -> None:
-    cluster = Cluster("a", "b", "c", settings=SMALL)
-    cluster.elect("a")
-    cluster.advance(100)
-    cluster.isolate("c")
-    propose(cluster, "a", 60)
+    cluster, wanted = with_load_under_way(SMALL)
     node = cluster.nodes["a"]
-    cluster.heal()
-    node.slow_disk = True
-    cluster.advance(100)
-    (wanted,) = node.wanted
-    assert isinstance(wanted, EntriesWanted)
-    node.wanted = []
     held = node.disk.load(wanted.first, wanted.last, wanted.max_bytes)
-    node.slow_disk = False
     cluster.snapshot("a")
     assert node.core.base_index >= wanted.first
     node.core.entries_loaded(wanted, held, cluster.now)
@@ -931,38 +886,18 @@ def test_entries_that_are_compacted_while_they_are_loaded_are_sent_as_a_snapshot
 
 
 def test_a_load_that_finds_nothing_is_asked_for_with_the_next_round_only() -> None:
-    cluster = Cluster("a", "b", "c", settings=Settings(tail_bytes=0))
-    cluster.elect("a")
-    cluster.advance(100)
-    cluster.isolate("c")
-    propose(cluster, "a", 20)
-    cluster.heal()
+    cluster, wanted = with_load_under_way()
     node = cluster.nodes["a"]
-    node.slow_disk = True
-    cluster.advance(100)
-    (wanted,) = node.wanted
-    assert isinstance(wanted, EntriesWanted)
-    node.wanted = []
     node.core.entries_loaded(wanted, (), cluster.now)
     node.collect()
     assert not node.wanted
-    node.slow_disk = False
-    cluster.advance(200)
+    cluster.advance(500)
     assert same_everywhere(cluster)
 
 
 def test_what_was_loaded_for_a_leader_that_is_none_any_more_is_dropped() -> None:
-    cluster = Cluster("a", "b", "c", settings=Settings(tail_bytes=0))
-    cluster.elect("a")
-    cluster.advance(100)
-    cluster.isolate("c")
-    propose(cluster, "a", 20)
-    cluster.heal()
+    cluster, wanted = with_load_under_way()
     node = cluster.nodes["a"]
-    node.slow_disk = True
-    cluster.advance(100)
-    (wanted,) = node.wanted
-    assert isinstance(wanted, EntriesWanted)
     node.core.observe_term(Term(9), cluster.now)
     node.core.take_output()
     node.core.entries_loaded(wanted, node.disk.load(wanted.first, wanted.last, 1 << 20), cluster.now)
@@ -1005,8 +940,7 @@ def test_of_what_was_loaded_for_a_peer_only_committed_entries_are_applied() -> N
 
 
 def test_after_a_start_committed_entries_are_loaded_and_applied_in_order() -> None:
-    cluster = Cluster("a", "b", "c", settings=Settings(tail_bytes=0, max_append_bytes=100))
-    cluster.elect("a")
+    cluster = led_by("a", Settings(tail_bytes=0, max_append_bytes=100))
     propose(cluster, "a", 30)
     applied = list(cluster.nodes["a"].applied)
     for node in cluster.nodes.values():
@@ -1041,9 +975,7 @@ def test_no_other_snapshot_is_begun_while_one_gets_on() -> None:
     assert not cluster["c"].sends_snapshot(cluster.now)
     for _ in range(8):
         for _ in range(4):
-            cluster.now += 0.05 * cluster.settings.maximum_election
-            for node in cluster.live:
-                node.core.tick(cluster.now)
+            tick(cluster, 0.05 * cluster.settings.maximum_election)
             cluster.settle_without(is_about_snapshots)
         cluster.deliver(answers(cluster))
         assert cluster["a"].sends_snapshot(cluster.now)
@@ -1067,8 +999,7 @@ def test_a_leader_hears_no_pieces_of_its_own_term() -> None:
 
 
 def test_answers_that_cannot_be_are_counted_and_late_ones_change_nothing() -> None:
-    cluster = lagging()
-    cluster.heal()
+    cluster = catching_up()
     chunk = until_chunk(cluster)
     index, last = chunk.mark.index, cluster["a"].last_index
     core = cluster["a"]
