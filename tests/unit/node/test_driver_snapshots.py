@@ -36,6 +36,21 @@ def write_many(cluster: DriverCluster, leader: str, first: int, last: int) -> No
         cluster.submit(leader, put(number))
 
 
+def after_writes(last: int, *names: str) -> DriverCluster:
+    cluster = tight(*names)
+    write_many(cluster, cluster.elect(), 1, last)
+    cluster.advance(500)
+    return cluster
+
+
+def write_without(cluster: DriverCluster, leader: str, slow: str, first: int, last: int) -> None:
+    """So many that what the slow one lacks then is in a snapshot only; from then on it can be reached again."""
+    cluster.cut = {slow}
+    write_many(cluster, leader, first, last)
+    assert cluster[leader].volume.base > cluster[slow].volume.last_index
+    cluster.cut = set()
+
+
 def slices(writes: list[tuple[object, Write]]) -> list[Write]:
     return [write for written, write in writes if isinstance(written, SliceReceipt)]
 
@@ -55,10 +70,7 @@ def until_a_slice_is_under_way(cluster: DriverCluster, leader: str, name: str) -
 
 
 def test_a_snapshot_is_taken_when_enough_was_applied_and_the_log_gives_way() -> None:
-    cluster = tight(*ABC)
-    leader = cluster.elect()
-    write_many(cluster, leader, 1, 60)
-    cluster.advance(500)
+    cluster = after_writes(60, *ABC)
     for held in cluster.nodes.values():
         status = held.driver.status(cluster.now)
         assert status.last_index - 30 <= status.snapshot_index <= status.applied_index
@@ -69,17 +81,13 @@ def test_a_snapshot_is_taken_when_enough_was_applied_and_the_log_gives_way() -> 
 
 
 def test_replicas_at_one_index_make_the_same_snapshot() -> None:
-    cluster = tight(*ABC)
-    write_many(cluster, cluster.elect(), 1, 60)
-    cluster.advance(500)
+    cluster = after_writes(60, *ABC)
     marks = {held.volume.snapshot for held in cluster.nodes.values()}
     assert len({mark.checksum for mark in marks if mark}) == len({mark.index for mark in marks if mark})
 
 
 def test_a_snapshot_is_written_a_slice_at_a_time_and_writes_of_the_log_pass_between() -> None:
-    cluster = tight("a")
-    cluster.elect()
-    write_many(cluster, "a", 1, 9)
+    cluster = after_writes(9, "a")
     cluster["a"].disk_ends = False
     written = 0
     for number in range(10, 60):
@@ -124,9 +132,7 @@ def restored_document(volume: Contents) -> tuple[bytes, int]:
 @pytest.mark.parametrize("tail_bytes", [0, 300, 1 << 20])
 def test_45_what_was_committed_is_there_after_all_restart(tail_bytes: int) -> None:
     """From the snapshot, then what of the log came along, and before that what did not."""
-    cluster = tight(*ABC)
-    write_many(cluster, cluster.elect(), 1, 47)
-    cluster.advance(500)
+    cluster = after_writes(47, *ABC)
     before = {name: held.document.whole() for name, held in cluster.nodes.items()}
     for name in ABC:
         cluster.restart(name, tail_bytes)
@@ -149,10 +155,7 @@ def test_a_long_log_without_a_snapshot_is_loaded_after_a_restart(monkeypatch: py
 
 
 def test_nothing_is_applied_or_answered_before_the_snapshot_is_restored() -> None:
-    cluster = tight("a")
-    cluster.elect()
-    write_many(cluster, "a", 1, 47)
-    cluster.advance(500)
+    cluster = after_writes(47, "a")
     before = cluster["a"].document.whole()
     cluster["a"].disk_ends = False
     cluster.restart("a")
@@ -171,9 +174,7 @@ def test_nothing_is_applied_or_answered_before_the_snapshot_is_restored() -> Non
 
 
 def test_a_snapshot_that_cannot_be_read_ends_the_node() -> None:
-    cluster = tight("a")
-    cluster.elect()
-    write_many(cluster, "a", 1, 47)
+    cluster = after_writes(47, "a")
     volume = cluster["a"].volume
     volume.sealed = b"\0" * len(volume.sealed)
     cluster.restart("a")
@@ -189,10 +190,7 @@ def test_39_a_slow_follower_catches_up_by_snapshot_and_replication_resumes() -> 
     leader = cluster.elect()
     slow, other = cluster.others(leader)
     write_many(cluster, leader, 1, 5)
-    cluster.cut = {slow}
-    write_many(cluster, leader, 6, 80)
-    assert cluster[leader].volume.base > cluster[slow].volume.last_index
-    cluster.cut = set()
+    write_without(cluster, leader, slow, 6, 80)
     cluster.advance(2_000)
     assert cluster[slow].document.whole() == cluster[leader].document.whole()
     assert cluster[slow].volume.base > 5
@@ -206,9 +204,7 @@ def test_a_follower_that_was_killed_in_the_middle_of_a_snapshot_catches_up_all_t
     cluster = tight(*ABC)
     leader = cluster.elect()
     slow, _ = cluster.others(leader)
-    cluster.cut = {slow}
-    write_many(cluster, leader, 1, 80)
-    cluster.cut = set()
+    write_without(cluster, leader, slow, 1, 80)
     cluster[slow].disk_ends = False
     while cluster[slow].volume._begun is None:
         cluster.advance(10)
@@ -226,9 +222,7 @@ def test_a_snapshot_that_is_being_taken_gives_way_to_one_that_arrives() -> None:
     leader = cluster.elect()
     slow, _ = cluster.others(leader)
     until_a_slice_is_under_way(cluster, leader, slow)
-    cluster.cut = {slow}
-    write_many(cluster, leader, 13, 80)
-    cluster.cut = set()
+    write_without(cluster, leader, slow, 13, 80)
     for _ in range(100):
         cluster.advance(100)
         if any(write.part and not isinstance(written, SliceReceipt) for written, write in cluster[slow].writes):
@@ -258,9 +252,7 @@ def test_no_snapshot_is_begun_while_the_last_one_is_on_its_way_to_a_peer() -> No
     cluster = tight(*ABC)
     leader = cluster.elect()
     slow, other = cluster.others(leader)
-    cluster.cut = {slow}
-    write_many(cluster, leader, 1, 60)
-    cluster.cut = set()
+    write_without(cluster, leader, slow, 1, 60)
     cluster.hold_messages = True
     cluster.advance(100)
     cluster.hold_messages = False
