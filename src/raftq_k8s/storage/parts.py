@@ -41,7 +41,7 @@ class Parts:
         self.sealed = sealed
         self._begun: _Begun | None = None
         self._last_number = _NO_NUMBER
-        self._has_litter = True
+        self.has_litter = True
 
     def verify(self) -> None:
         """Hold the sealed snapshot against its mark. Raises `Damaged`."""
@@ -63,7 +63,7 @@ class Parts:
     def add(self, part: SnapshotPart) -> list[Statement]:
         if part.offset == 0:
             self._last_number += 1
-            self._has_litter = self._has_litter or self._begun is not None
+            self.has_litter = self.has_litter or self._begun is not None
             self._begun = _Begun(part.index, self._last_number)
         begun = self._begun
         follows = begun is not None and (part.index, part.offset) == (begun.index, begun.size)
@@ -79,7 +79,7 @@ class Parts:
         check_complete(mark, begun.index, begun.size, begun.checksum)
         check_later(mark, self.sealed.mark if self.sealed is not None else None)
         self.sealed, self._begun = Sealed(mark, begun.number), None
-        self._has_litter = True
+        self.has_litter = True
 
     def read(self, index: Index, offset: int, max_bytes: int) -> bytes | None:
         """Raises `Damaged`."""
@@ -99,7 +99,7 @@ class Parts:
 
     def sweep(self) -> Statement | None:
         """Deletes some litter; `None` when there is none."""
-        if not self._has_litter:
+        if not self.has_litter:
             return None
         alive = (
             self.sealed.number if self.sealed is not None else _NO_NUMBER,
@@ -111,7 +111,7 @@ class Parts:
                 (*alive, litter.SLICE_ROWS),
             )
         )
-        self._has_litter = last is not None
+        self.has_litter = last is not None
         if last is None:
             return None
         return "DELETE FROM parts WHERE rowid <= ? AND snapshot NOT IN (?, ?)", (last, *alive)

@@ -144,14 +144,17 @@ class Records:
         except Damaged as damage:
             self._refuse_damaged(str(damage))
 
-    def sweep(self) -> bool:
-        """Delete some rows that count no more. Returns whether there may be others."""
+    @property
+    def has_litter(self) -> bool:
+        """Whether there may be some."""
+        return self._runs.has_litter or self._parts.has_litter
+
+    def sweep(self) -> None:
+        """Delete some rows that count no more."""
         statement = self._runs.sweep() or self._parts.sweep()
-        if statement is None:
-            return False
-        self._transact([statement])
-        self._to_fold_bytes += litter.SLICE_ROWS * _PAGE_BYTES // 4  # some pages of the tree, and of the free list
-        return True
+        if statement is not None:
+            self._transact([statement])
+            self._to_fold_bytes += litter.SLICE_ROWS * _PAGE_BYTES // 4  # some pages of the tree, and of the free list
 
     def fold(self) -> None:
         """Fold the write-ahead log into the main file when it is time. Nobody else reads, so it waits for nobody."""

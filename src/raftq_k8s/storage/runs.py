@@ -72,7 +72,7 @@ class Runs:
         self.last_index = start.cut
         self.checksum = start.chain
         """Of the run that ends there."""
-        self._has_litter = True
+        self.has_litter = True
         self._read_last: list[Entry] = []
         """The run that was loaded last: whoever loads goes on where it stopped."""
 
@@ -179,7 +179,7 @@ class Runs:
     def compact(self, compaction: Compaction) -> list[Statement]:
         """The caller writes the new `start`."""
         index = compaction.index
-        self._has_litter = True
+        self.has_litter = True
         if compaction.keep_rest and self.start.cut < self.last_index and index <= self.last_index:
             first, _ = self._run_with(min(Index(index + 1), self.last_index))
             chain = self._checksum_before(first)
@@ -193,7 +193,7 @@ class Runs:
 
     def sweep(self) -> Statement | None:
         """Deletes some litter; `None` when there is none."""
-        if not self._has_litter:
+        if not self.has_litter:
             return None
         last = litter.slice_of(
             self._connection.execute(
@@ -201,7 +201,7 @@ class Runs:
                 (self.start.cut, litter.SLICE_ROWS),
             )
         )
-        self._has_litter = last is not None
+        self.has_litter = last is not None
         return ("DELETE FROM entries WHERE first <= ?", (last,)) if last is not None else None
 
     # Looking up

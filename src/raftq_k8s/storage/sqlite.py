@@ -18,6 +18,7 @@ import msgspec
 from raftq_k8s.raft.messages import Entry
 from raftq_k8s.raft.persistence import Restored, Write
 from raftq_k8s.raft.types import Index, MemberId
+from raftq_k8s.storage.litter import PAUSE_S, Pace
 from raftq_k8s.storage.records import Records
 from raftq_k8s.storage.reserve import RESERVE_BYTES, finds_no_room
 from raftq_k8s.storage.volume import NoRoom, VolumeUnusable, WriteFailed
@@ -53,6 +54,12 @@ class _Batch(msgspec.Struct):
     """Comes after it."""
     closing: bool = False
     """Nothing comes after this one."""
+    size_bytes: int = 0
+
+    @property
+    def is_pause(self) -> bool:
+        """Nobody wanted anything."""
+        return not self.pending and self.asked is None
 
 
 class SqliteVolume:
@@ -148,8 +155,9 @@ class SqliteVolume:
     def _commit_batches(self, records: Records, queue: _Queue) -> None:
         failure: Exception | None = None
         closing = False
+        pace = Pace()
         while not closing:
-            batch = _next_batch(queue, REFILL_EVERY_S if records.is_full and failure is None else None)
+            batch = _next_batch(queue, _patience_s(records) if failure is None else None)
             closing = batch.closing
             writes = [pending.write for pending in batch.pending]
             failure = failure or self._attempt(lambda: records.commit(writes))  # noqa: B023  (called at once)
@@ -163,7 +171,7 @@ class SqliteVolume:
                 if failure is not None:
                     batch.asked.future.set_exception(failure)
             if not closing:
-                failure = failure or self._attempt(lambda: _tidy(records, queue))
+                failure = failure or self._attempt(lambda: _tidy(records, pace, batch))  # noqa: B023  (the same)
             if records.is_full != self._is_full:
                 self._is_full = records.is_full
                 self._told_room(records.is_full)
@@ -206,28 +214,34 @@ def _nobody(full: bool) -> None:
     """Nobody watches."""
 
 
-def _tidy(records: Records, queue: _Queue) -> None:
-    """Housekeeping, in bounded pieces: one after each batch, and more only while nobody waits."""
+def _patience_s(records: Records) -> float | None:
+    """For how long to wait for somebody before there is housekeeping to do."""
+    if records.has_litter:
+        return PAUSE_S
+    return REFILL_EVERY_S if records.is_full else None
+
+
+def _tidy(records: Records, pace: Pace, batch: _Batch) -> None:
+    """Housekeeping after that batch, in bounded pieces."""
     if records.is_full:
         records.refill()
     records.fold()
-    while records.sweep() and queue.empty():
-        records.fold()
+    if batch.is_pause or (batch.pending and pace.wrote(batch.size_bytes)):
+        records.sweep()
 
 
 def _next_batch(queue: _Queue, patience_s: float | None) -> _Batch:
     """Wait for something to do; take whatever other writes are there, up to the next who wants to read. Nothing at all
     when there is nothing for so long."""
     batch = _Batch([])
-    size_bytes = 0
     try:
         item = queue.get(timeout=patience_s)
     except Empty:
         return batch
     while isinstance(item, _Pending):
         batch.pending.append(item)
-        size_bytes += _size_of(item.write)
-        if len(batch.pending) >= MAX_BATCH_WRITES or size_bytes >= MAX_BATCH_BYTES:
+        batch.size_bytes += _size_of(item.write)
+        if len(batch.pending) >= MAX_BATCH_WRITES or batch.size_bytes >= MAX_BATCH_BYTES:
             return batch
         try:
             item = queue.get_nowait()

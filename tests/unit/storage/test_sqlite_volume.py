@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -287,29 +288,57 @@ def test_litter_is_swept_in_bounded_slices(littered: Path, monkeypatch: pytest.M
         counts = [store._connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in TABLES]
         return int(sum(count for (count,) in counts))
 
-    while store.sweep():
+    while store.has_litter:
+        store.sweep()
         left.append(there())
     store.close()
-    assert all(before - 7 <= after < before for before, after in pairwise(left))
+    assert all(before - 7 <= after <= before for before, after in pairwise(left))
     assert (rows(littered, "entries"), rows(littered, "parts")) == (10, 30)
     assert restored(littered).entries == [*entries(51, 60)]
 
 
-def test_litter_is_swept_while_nobody_waits(littered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def noted(store: Records) -> bool:
-        more = sweep(store)
-        if not more:
-            done.set()
-        return more
+@pytest.fixture
+def swept(monkeypatch: pytest.MonkeyPatch) -> "SimpleQueue[bool]":
+    """Hears of every slice, whether there may be more."""
+    heard: SimpleQueue[bool] = SimpleQueue()
+    sweep = Records.sweep
 
-    done, sweep = threading.Event(), Records.sweep
+    def noted(store: Records) -> None:
+        sweep(store)
+        heard.put(store.has_litter)
+
     monkeypatch.setattr(litter, "SLICE_ROWS", 7)
     monkeypatch.setattr(Records, "sweep", noted)
+    return heard
+
+
+def test_litter_is_swept_while_nobody_writes(littered: Path, swept: "SimpleQueue[bool]") -> None:
     with closing(SqliteVolume(littered, MEMBER)) as volume:
         volume.open()
-        volume.write(log(61, 61)).result(timeout=10)
-        assert done.wait(10)
-    assert (rows(littered, "entries"), rows(littered, "parts")) == (11, 30)
+        while swept.get(timeout=10):
+            pass
+    assert (rows(littered, "entries"), rows(littered, "parts")) == (10, 30)
+
+
+def test_litter_is_swept_while_somebody_always_writes(
+    littered: Path, swept: "SimpleQueue[bool]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "PAUSE_S", 60.0)
+    with closing(SqliteVolume(littered, MEMBER)) as volume:
+        volume.open()
+        last = 60
+        while swept.empty() or swept.get():
+            last += 1
+            volume.write(log(last, last)).result(timeout=10)
+    assert (rows(littered, "entries"), rows(littered, "parts")) == (last - 50, 30)
+
+
+def test_a_slice_is_due_after_some_batches_or_bytes() -> None:
+    pace = litter.Pace()
+    assert [pace.wrote(1) for _ in range(litter.SLICE_ROWS // 2)].count(True) == 2
+    assert pace.wrote(litter.SLICE_BYTES // 2)
+    assert not pace.wrote(litter.SLICE_BYTES // 2 - 1)
+    assert pace.wrote(1)
 
 
 def test_a_large_row_of_litter_goes_alone() -> None:

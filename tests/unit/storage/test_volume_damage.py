@@ -3,6 +3,7 @@
 import random
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -156,14 +157,17 @@ def test_53_what_changes_under_a_running_process_is_not_served(
 ) -> None:
     """And nothing is written any more to a disk that changes what it holds."""
 
-    def damage(store: Records) -> bool:
+    damaged = threading.Event()
+
+    def damage(store: Records) -> None:
         store._connection.execute(change)
-        return False
+        damaged.set()
 
     monkeypatch.setattr(Records, "sweep", damage)
     with closing(SqliteVolume(compact, MEMBER)) as volume:
         volume.open()
         volume.write(Write(hard_state=VOTED)).result(timeout=10)
+        assert damaged.wait(10)
         reads = {
             "its log after index 4": lambda: volume.load(Index(6), Index(9), 999),
             "its snapshot at index 6": lambda: volume.read_snapshot(Index(6), 0, 999),
