@@ -310,23 +310,29 @@ class Runtime:
         if self._stopped:
             return
         applied = self._driver.applied_index
-        try:
-            self._look()
-            until = self._clock() + LONGEST_TURN
-            while not self._stopped and (actions := self._driver.next_actions(self._clock())) is not None:
-                self._carry_out(actions)
-                if not actions.more:
-                    break
-                if self._clock() >= until:
-                    self._schedule_turn()  # and go on there: much was committed at once
-                    break
-        except Exception as error:  # nothing is known of the state any more: the process has to end
-            _log.exception("the node cannot go on")
-            self._fail(error)
+        self._attempt(self._work)
         if self._driver.applied_index != applied:
             _release(self._applied_waiters)
         if not self._stopped:
             self._arm()
+
+    def _work(self) -> None:
+        self._look()
+        until = self._clock() + LONGEST_TURN
+        while not self._stopped and (actions := self._driver.next_actions(self._clock())) is not None:
+            self._carry_out(actions)
+            if not actions.more:
+                break
+            if self._clock() >= until:
+                self._schedule_turn()  # and go on there: much was committed at once
+                break
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # nothing is known of the state any more: the process has to end
+            _log.exception("the node cannot go on")
+            self._fail(error)
 
     def _look(self) -> None:
         """Whatever happened since the last turn. What peers said comes before what the time says: after a stall of this
@@ -345,8 +351,8 @@ class Runtime:
             self._driver.tick(now)
 
     def _carry_out(self, actions: Actions) -> None:
-        """What the volume is to do comes last: to wake its thread takes longer than all the rest, and what leaves now
-        does not rest on it."""
+        """What the volume is to do comes last, when all that leaves now has left, for that does not rest on it. And the
+        volume's thread needs the interpreter, which this one has until then: to wake it earlier is to wake it twice."""
         if actions.announce:
             self._transport.announce()
         for destination, messages in actions.messages.items():
@@ -369,10 +375,8 @@ class Runtime:
             self._listener.noted(sentence)
         if actions.standing is not None:
             self._tell_standing()
-        for written, write in actions.writes:
-            self._volume.write(write).add_done_callback(partial(self._write_ended, written, self._clock()))
-        for load in actions.loads:
-            self._load(load)
+        if actions.writes or actions.loads:
+            self._loop.call_soon(self._attempt, partial(self._hand_over, actions))
 
     def _tell_standing(self) -> None:
         self._listener.standing_changed(self._driver.standing)
@@ -398,6 +402,14 @@ class Runtime:
         self._schedule_turn()
 
     # -------------------------------------------------------------------------------------------------------- storage
+
+    def _hand_over(self, actions: Actions) -> None:
+        if self._stopped:
+            return  # nothing was said that rests on it
+        for written, write in actions.writes:
+            self._volume.write(write).add_done_callback(partial(self._write_ended, written, self._clock()))
+        for load in actions.loads:
+            self._load(load)
 
     def _load(self, load: Load) -> None:
         future: Future[Any]

@@ -85,7 +85,8 @@ class Records:
             self._owner = replace(owner, generation=Generation(owner.generation + 1))
             self._fold_at_bytes = fold_at_bytes(owner.incarnation)
             self._transact([rows.owner_row(self._owner, self._next_batch)])
-            self._reach(self._next_batch)
+            self._batch = self._next_batch
+            self.raise_mark()
             self.is_full = self.is_full or not self._reserve.fill()
             schema.sync_directory(self._directory)
         except Damaged as damage:
@@ -119,7 +120,7 @@ class Records:
             self._transact(statements + numbered)
         self._owner = owner
         if numbered:  # A batch without such a row would make the mark lead.
-            self._reach(batch)
+            self._batch = batch
 
     def _rebase(self, write: Write, batch: Batch) -> list[Statement]:
         """What a snapshot that is sealed, and a compaction, change."""
@@ -131,6 +132,11 @@ class Records:
             check_covered(write.compaction, self._runs.start.base, sealed.mark if sealed is not None else None)
             removed = self._runs.compact(write.compaction)
         return [*removed, rows.base_row(Base(self._runs.start, sealed), batch)]
+
+    def raise_mark(self) -> None:
+        """Note in the watermark what is on stable storage. It may lag: who waits for a batch is told before."""
+        mark = Mark(self._batch, self._runs.last_index, self._runs.checksum)
+        self._with_reserve(lambda: self._watermark.raise_to(mark))
 
     def load(self, first: Index, last: Index, max_bytes: int) -> tuple[Entry, ...]:
         try:
@@ -274,12 +280,6 @@ class Records:
             for statement in statements:
                 self._connection.execute(*statement)
             self._connection.execute("COMMIT")
-
-    def _reach(self, batch: Batch) -> None:
-        """That batch is on stable storage."""
-        self._batch = batch
-        mark = Mark(batch, self._runs.last_index, self._runs.checksum)
-        self._with_reserve(lambda: self._watermark.raise_to(mark))
 
     # Refusing
 

@@ -170,6 +170,8 @@ class SqliteVolume:
                 failure = failure or self._answer(records, batch.asked)
                 if failure is not None:
                     batch.asked.future.set_exception(failure)
+            if batch.pending:
+                failure = failure or self._attempt(records.raise_mark)
             if not closing:
                 failure = failure or self._attempt(lambda: _tidy(records, pace, batch))  # noqa: B023  (the same)
             if records.is_full != self._is_full:

@@ -317,6 +317,21 @@ def test_a_failed_write_is_final() -> None:
     run(scenario())
 
 
+def test_a_volume_that_raises_instead_of_taking_a_write_is_final() -> None:
+    class Broken(MemoryVolume):
+        def write(self, write: Write) -> "Future[None]":
+            raise RuntimeError("no volume at all")
+
+    async def scenario() -> None:
+        raft = alone(Broken(MemberId("a")))
+        await raft.dispatch("serviceStarted", {"node": {"id": "a", "time": 1}})
+        with pytest.raises(RuntimeError, match="no volume at all"):
+            await raft.failure
+        await raft.destroy()
+
+    run(scenario())
+
+
 def test_a_caller_that_gave_up_disturbs_nobody() -> None:
     async def scenario() -> None:
         raft = await leading(alone())

@@ -78,12 +78,11 @@ def test_a_mark_that_cannot_be_raised_is_final(tmp_path: Path, monkeypatch: pyte
     with closing(SqliteVolume(tmp_path, MEMBER)) as volume:
         volume.open()
         volume.write(log(1, 1)).result(timeout=10)
+        volume.load(Index(1), Index(1), 1).result(timeout=10)  # queued behind the first mark
         monkeypatch.setattr(Watermark, "raise_to", fail)
-        with pytest.raises(WriteFailed, match="Input/output error"):
-            volume.write(log(2, 2)).result(timeout=10)
-        monkeypatch.undo()
+        volume.write(log(2, 2)).result(timeout=10)  # it reached the disk, and the mark may lag
         assert_final(volume, 3, "Input/output error")
-    # It reached the disk, though nobody was told so: both are right.
+        monkeypatch.undo()
     assert restored(tmp_path).entries == [*entries(1, 2)]
 
 
