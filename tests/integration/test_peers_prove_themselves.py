@@ -9,7 +9,7 @@ import aiohttp
 import aiohttp.web
 import pytest
 import uvloop
-from test_websocket_transport import A, B, Node, forward, until
+from test_websocket_transport import KEY, UPGRADE, A, B, Node, forward, reset, until
 
 from raftq_k8s.cli.certificates import issue, the_authority
 from raftq_k8s.raft.types import MemberId
@@ -56,6 +56,7 @@ async def started():
     yield start
     for node in made:
         await node.transport.close()
+        assert node.failures == []
 
 
 @pytest.fixture
@@ -366,3 +367,27 @@ async def test_a_secret_is_replaced_without_a_restart(start, tmp_path):
 def test_a_secret_that_is_none_is_refused(tmp_path, text, complaint):
     with pytest.raises(Unusable, match=complaint):
         secret(tmp_path, text)
+
+
+def test_who_is_gone_before_he_proves_anything_ends_no_node(tmp_path):
+    async def scenario():
+        async with started() as start:
+            a = await start(A, secret=secret(tmp_path, "what all of them know"))
+            for _ in range(20):
+                with socket.create_connection(("127.0.0.1", a.transport.port)) as sock:
+                    sock.sendall(UPGRADE + KEY + b"\r\nRaftq-Challenge: " + b"0" * 64 + b"\r\n\r\n")
+                    await asyncio.get_running_loop().run_in_executor(None, sock.recv, 1)
+                    reset(sock)
+            await until(lambda: a.transport.bad_frames["secret"] == 20, "all of them counted")
+
+    asyncio.run(scenario())
+    uvloop.run(scenario())
+
+
+async def test_an_error_in_a_handshake_is_said_and_ends_no_node(start, certificates, monkeypatch, caplog):
+    a, b = await start(A, tls=certificates.tls(A)), await start(B, tls=certificates.tls(B))
+    with monkeypatch.context() as broken:
+        broken.setattr(listener.Caller, "connection_made", lambda *_: 1 / 0)
+        a.knows(b)
+        await until(lambda: "a handshake failed" in caplog.messages, "it to be said")
+    await meet(a, b)

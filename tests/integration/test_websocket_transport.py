@@ -1,16 +1,20 @@
 """The transport over real sockets on loopback. A fake node stands behind each end: it keeps what it was told."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import inspect
 import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -18,10 +22,12 @@ import pytest
 import uvloop
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from raftq_k8s import Raftq, RaftqOptions
 from raftq_k8s.node.forwarding import Forward
 from raftq_k8s.node.transport import Wire
 from raftq_k8s.raft.membership import Hello, Identity, Refusal
 from raftq_k8s.raft.types import BootId, ClusterId, Generation, Incarnation, MemberId
+from raftq_k8s.storage.memory import MemoryVolume
 from raftq_k8s.transport import connection, frames, listener, websocket
 from raftq_k8s.transport.websocket import WebsocketTransport
 
@@ -60,6 +66,7 @@ class Node:
         self.frames: list[int] = []
         self.lost_peers: list[MemberId] = []
         self.refusals: list[tuple[Identity, Refusal]] = []
+        self.failures: list[BaseException] = []
         self.transport = WebsocketTransport(member, "127.0.0.1", 0, resolver=resolver)
         self.tasks: set[asyncio.Task[Refusal | None]] = set()
 
@@ -91,6 +98,9 @@ class Node:
     def refused(self, by: Identity, refusal: Refusal) -> None:
         self.refusals.append((by, refusal))
 
+    def failed(self, error: BaseException) -> None:
+        self.failures.append(error)
+
     def lost(self, peer: MemberId) -> None:
         assert not self.transport.connected(peer)
         self.lost_peers.append(peer)
@@ -120,6 +130,7 @@ async def some_nodes() -> AsyncIterator[MakeNode]:
 
     yield make
     await asyncio.gather(*(each.transport.close() for each in made))
+    assert [each.failures for each in made] == [[] for _ in made]
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not [task for task in left if "transport" in repr(task) or "aiohttp" in repr(task)]
 
@@ -618,14 +629,11 @@ class Names(AbstractResolver):
     def __init__(self) -> None:
         self.addresses: list[str] = []
         self.asked = 0
-        self.failure: Exception | None = None
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         self.asked += 1
-        if self.failure is not None:
-            raise self.failure
         if not self.addresses:
             raise OSError(None, "no such name")
         return [
@@ -651,16 +659,205 @@ async def test_a_name_is_resolved_on_every_dial_and_the_last_good_address_outliv
     assert names.asked > asked
 
 
-async def test_a_dial_that_failed_in_an_unforeseen_way_is_not_the_last(node: MakeNode) -> None:
-    names = Names()
-    names.failure = RuntimeError("nobody foresaw this")
-    b = await node(B)
-    a = await node(A, resolver=names)
-    a.transport.sighted(B, "raftq-b.raftq", b.transport.port)
-    await until(lambda: (dialler := a.transport._peers[B].dialler) and dialler.done(), "failed")
-    names.failure, names.addresses = None, ["127.0.0.1"]
-    a.transport.sighted(B, "raftq-b.raftq", b.transport.port)
-    await until(lambda: a.connected(b) and b.connected(a), "connected")
+def fails(*_: object, **__: object) -> Any:
+    raise ZeroDivisionError("nobody foresaw this")
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [(websocket, "look_up"), (WebsocketTransport, "_welcome"), (frames.Outgoing, "take")],
+    ids=["dialling", "conversing", "writing"],
+)
+async def test_an_error_that_nobody_foresaw_ends_the_node_whichever_task_it_was_in(
+    where: object, what: str, node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await node(A), await node(B)
+    monkeypatch.setattr(where, what, fails)
+    a.knows(b)
+    await until(lambda: a.failures, "the node hears of it")
+    assert {type(failure) for failure in a.failures + b.failures} == {ZeroDivisionError}
+    assert bool(b.failures) == (what != "look_up")
+    assert b.transport.bad_frames == {}
+    a.failures = b.failures = []
+
+
+async def test_an_error_in_a_conversation_that_the_other_side_began_ends_the_node_as_well(
+    node: MakeNode, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await node(A)
+    monkeypatch.setattr(a, "receive", fails)
+    stranger = await visit(a)
+    await stranger.say(hello_of(B))
+    await stranger.say(forward(B, A, 1))
+    assert (await stranger.end())[0] == connection.BROKEN
+    await until(lambda: a.failures, "the node hears of it")
+    assert [type(failure) for failure in a.failures] == [ZeroDivisionError]
+    assert a.transport.bad_frames == {}
+    a.failures.clear()
+
+
+async def test_whoever_uses_such_a_node_is_told_by_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = WebsocketTransport(A, "127.0.0.1", 0)
+    raft = Raftq(RaftqOptions(bootstrap=True), volume=MemoryVolume(A), transport=transport)
+    await raft.dispatch("serviceStarted", {"node": {"id": A, "time": 1}})
+    await until(lambda: raft.get_leader() == A, "it leads")
+    monkeypatch.setattr(websocket, "look_up", fails)
+    transport.sighted(B, "127.0.0.1", 1)
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(ZeroDivisionError, match="nobody foresaw this"):
+            await raft.failure
+    assert raft.get_leader() is None
+    await raft.destroy()
+
+
+ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+NO_ANSWERS = [
+    b"",
+    b"\x16\x03\x01\x00",
+    b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    b"HTTP/1.1 200 \xff\xfe\r\nContent-Length: -1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+    b"HTTP/1.1 200 OK\r\nContent-Type: \xff;charset=\xff\r\nSet-Cookie: \xff=\xff;max-age=x;domain=[\r\n\r\n",
+    *(
+        b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %s\r\n\r\n" % location
+        for location in (
+            b"",
+            b"http://%s/" % (b"x" * 70),
+            b"http://[",
+            b"http://x:99999/",
+            b"file:///",
+            b"http://\xc4\x87@h/",
+        )
+    ),
+]
+
+
+class Nonsense:
+    """Listens where a peer is looked for, and says one thing to everybody, as soon as it was asked; where it is to
+    accept, what follows on the upgrade."""
+
+    def __init__(self, said: bytes, accepts: bool = False) -> None:
+        self._said = said
+        self._accepts = accepts
+        self.heard = 0
+
+    async def __aenter__(self) -> int:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            asked = await reader.readuntil(b"\r\n\r\n")
+            if self._accepts:
+                key = asked.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+                proof = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+                writer.write(ACCEPTED + base64.b64encode(proof) + b"\r\n\r\n")
+            writer.write(self._said)
+            await writer.drain()
+        self.heard += 1
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS, ids=range(len(NO_ANSWERS)))
+async def test_whatever_answers_where_a_peer_is_looked_for_ends_no_node(answer: bytes, node: MakeNode) -> None:
+    a = await node(A)
+    somebody = Nonsense(answer)
+    async with somebody as port:
+        a.transport.sighted(B, "127.0.0.1", port)
+        await until(lambda: somebody.heard > 1, "dialled again")
+    assert not a.transport.connected(B)
+
+
+WEBSOCKET_NONSENSE = [
+    b"\x82\x03\xdd\xff\xff",
+    b"\x81\x01\xff",
+    b"\xf2\x01x",
+    b"\x88\x01x",
+    b"\x88\x04\x0f\xa1\xff\xfe",
+    b"\x89\x7e\x00\x80" + bytes(128),
+    b"\x89\x01x" * 3,
+    b"\x82\x7f" + b"\xff" * 8,
+]
+
+
+@pytest.mark.parametrize("answer", WEBSOCKET_NONSENSE, ids=range(len(WEBSOCKET_NONSENSE)))
+async def test_whatever_is_said_in_place_of_a_hello_ends_no_node(answer: bytes, node: MakeNode) -> None:
+    a = await node(A)
+    somebody = Nonsense(answer, accepts=True)
+    async with somebody as port:
+        a.transport.sighted(B, "127.0.0.1", port)
+        await until(lambda: somebody.heard > 1, "dialled again")
+    assert not a.transport.connected(B)
+
+
+UPGRADE = (
+    b"GET /raft HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+)
+KEY = b"MDEyMzQ1Njc4OWFiY2RlZg=="
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        UPGRADE + b"\xff\xfe" + KEY,
+        UPGRADE + KEY + b"\r\nSec-WebSocket-Protocol: \xff",
+        UPGRADE + KEY + b"\r\nSec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=\xff",
+        UPGRADE + KEY + b"\r\nRaftq-Challenge: \xff",
+        UPGRADE.replace(b"/raft", b"http://[/raft") + KEY,
+    ],
+    ids=range(5),
+)
+async def test_whatever_an_upgrade_holds_ends_no_node(upgrade: bytes, node: MakeNode) -> None:
+    a = await node(A)
+    reader, writer = await asyncio.open_connection("127.0.0.1", a.transport.port)
+    writer.write(upgrade + b"\r\n\r\n" + b"\x82\x80\x00\x00\x00\x00")  # and an empty frame
+    async with asyncio.timeout(DEADLINE_S):
+        await reader.read()
+    writer.close()
+    assert sum(a.transport.bad_frames.values()) == 1
+
+
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+async def test_who_is_gone_in_the_midst_of_anything_ends_no_node(node: MakeNode) -> None:
+    a = await node(A)
+    said = UPGRADE + KEY + b"\r\n\r\n" + b"\x89\x80\x00\x00\x00\x00" * 50  # pings, which are to be answered
+    for length in range(0, len(said) + 1, 7):
+        with socket.create_connection(("127.0.0.1", a.transport.port)) as sock:
+            sock.sendall(said[:length])
+            await asyncio.sleep(0)
+            reset(sock)
+    await until(lambda: not a.transport._listener._strangers and not a.sockets(), "all of them forgotten")
+
+
+async def test_a_peer_that_is_cut_off_while_much_is_written_to_it_ends_no_node(node: MakeNode, visit: Visit) -> None:
+    a = await node(A)
+    peer = await visit(a)
+    await peer.say(hello_of(B))
+    await until(lambda: a.transport.connected(B), "connected")
+    transport = peer.ws._conn.transport  # type: ignore[union-attr]
+    assert transport is not None
+    transport.pause_reading()
+    a.transport.send(B, [forward(A, B, 1, 1 << 20)] * 15)
+    [written] = a.transport._connections
+    await until(lambda: written._websocket._req._protocol._paused, "the writer waits")  # type: ignore[union-attr]
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+    await until(lambda: a.lost_peers == [B], "lost")
+
+
+async def test_a_name_that_can_be_none_is_nobody_s(node: MakeNode) -> None:
+    a = await node(A)
+    a.transport.sighted(B, "\udcff" * 80, 1)
+    await until(lambda: a.transport._peers[B].backoff._failures > 1, "looked up again")
 
 
 async def test_somebody_else_at_an_old_address_is_not_taken_for_the_peer(node: MakeNode) -> None:
@@ -730,6 +927,8 @@ async def test_close_is_prompt_and_leaves_no_task_even_beside_a_peer_that_does_n
         test_a_stranger_is_read_no_further_than_a_hello_needs,
         test_what_a_peer_sends_before_it_is_greeted_waits_in_its_socket,
         test_what_a_slow_peer_does_not_take_is_dropped_and_others_are_not_held_up,
+        test_who_is_gone_in_the_midst_of_anything_ends_no_node,
+        test_a_peer_that_is_cut_off_while_much_is_written_to_it_ends_no_node,
         test_a_taken_port_is_an_os_error,
         test_close_is_prompt_and_leaves_no_task_even_beside_a_peer_that_does_not_read,
     ],

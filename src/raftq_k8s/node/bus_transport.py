@@ -120,6 +120,7 @@ class BusTransport:
         self._receiver = receiver
         self._sight_members()
         self._greeter = asyncio.create_task(self._keep_greeting(), name="raftq hello")
+        self._greeter.add_done_callback(self._ended)
 
     def send(self, destination: MemberId, messages: Sequence[Wire]) -> None:
         """A member that joined later may not have been named by the application: the first message for it is a hello,
@@ -166,6 +167,10 @@ class BusTransport:
                 if not peer.connected or silent_ms > self._silence_ms / 3:
                     self._greet(peer)
             await asyncio.sleep(self._timeout_ms / 1000.0)
+
+    def _ended(self, greeter: "asyncio.Task[None]") -> None:
+        if self._receiver is not None and not greeter.cancelled() and (error := greeter.exception()) is not None:
+            self._receiver.failed(error)
 
     def _sight_members(self) -> None:
         """Members are known from the birth record, whether the application has named them or not."""

@@ -5,8 +5,8 @@ ended, what callers submitted, whether it is time. So a batch grows by itself wh
 proposal, one write and one frame a peer for all of it, and no task for any. Writes and loads end on the thread of the
 storage; however many end together, the loop is woken once.
 
-A failed write or load, or an exception out of the driver, is final: the node takes no further part, `failure` ends
-with it, and the process is expected to exit.
+A failed write or load, an exception out of the driver, or one in the transport that nobody foresaw, is final: the node
+takes no further part, `failure` ends with it, and the process is expected to exit.
 """
 
 import asyncio
@@ -293,6 +293,9 @@ class Runtime:
     def refused(self, by: Identity, refusal: Refusal) -> None:
         self._happen(partial(self._driver.refused, by, refusal))
 
+    def failed(self, error: BaseException) -> None:
+        self._fail(error)
+
     # --------------------------------------------------------------------------------------------------------- a turn
 
     def _happen(self, event: Callable[[Instant], None]) -> None:
@@ -331,7 +334,6 @@ class Runtime:
         try:
             work()
         except Exception as error:  # nothing is known of the state any more: the process has to end
-            _log.exception("the node cannot go on")
             self._fail(error)
 
     def _look(self) -> None:
@@ -453,6 +455,7 @@ class Runtime:
     def _fail(self, error: BaseException) -> None:
         self._take_no_part()
         if not self._failure.done():
+            _log.error("the node cannot go on", exc_info=error)
             self._failure.set_exception(error)
             self._listener.noted(f"this node takes no further part: {error}")
 

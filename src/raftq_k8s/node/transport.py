@@ -31,6 +31,9 @@ class Receiver(Protocol):
     def refused(self, by: Identity, refusal: Refusal) -> None:
         """A peer does not listen to this node."""
 
+    def failed(self, error: BaseException) -> None:
+        """The transport cannot go on, and so neither can the node. Never for what somebody else sent, or has done."""
+
 
 class Transport(Protocol):
     async def start(self, receiver: Receiver) -> None:

@@ -55,13 +55,13 @@ class AddressBook:
 
 
 async def look_up(sighting: Address, resolver: AbstractResolver) -> list[Address]:
-    """The addresses behind a sighting; none when the name does not resolve or nobody answers in time."""
+    """The addresses behind a sighting; none when the name does not resolve, can be none, or nobody answers in time."""
     if _is_literal(sighting.host):
         return [sighting]
     try:
         async with asyncio.timeout(LOOK_UP_S):
             answers = await resolver.resolve(sighting.host, sighting.port, socket.AF_UNSPEC)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, UnicodeError):
         return []
     fresh = dict.fromkeys(Address(answer["host"], sighting.port) for answer in answers)
     return list(fresh)[:MAX_ANSWERS]

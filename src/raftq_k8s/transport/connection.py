@@ -7,7 +7,7 @@ a task of its own, so that a peer that reads slowly holds up nobody but itself.
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from aiohttp import ClientWebSocketResponse, WebSocketError, WSCloseCode, WSMsgType
@@ -55,7 +55,8 @@ class ConnectionOver(Exception):
 
 
 class Connection:
-    def __init__(self, websocket: WebSocket) -> None:
+    def __init__(self, websocket: WebSocket, ended: "Callable[[asyncio.Task[None]], None]") -> None:
+        """`ended` is told of its writing task: an error in that is nothing that the other side could have caused."""
         self._websocket = websocket
         self.certificate: Certificate | None = websocket.get_extra_info("peercert")
         """What the peer showed, verified; `None` without TLS."""
@@ -64,6 +65,7 @@ class Connection:
         self._closed = False
         _tune(websocket)
         self._writer = asyncio.create_task(self._write())
+        self._writer.add_done_callback(ended)
 
     @property
     def closed(self) -> bool:
@@ -140,5 +142,6 @@ def _tune(websocket: WebSocket) -> None:
     sock = websocket.get_extra_info("socket")
     if sock is None:  # gone already: the first read says so
         return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+    with contextlib.suppress(OSError, ValueError):  # gone, and not forgotten yet; to uvloop it is a negative number
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)

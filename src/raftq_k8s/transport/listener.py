@@ -22,6 +22,8 @@ ENOUGH_FOR_A_HELLO = 64 << 10
 """Bytes, and for the upgrade before it: each takes a few hundred."""
 GRACE_S = 0.5
 
+logger = logging.getLogger(__name__)
+
 _silent = logging.getLogger(f"{__name__}.http")
 _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
@@ -198,8 +200,14 @@ class Listener:
     def spawn(self, handshake: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(handshake)
         self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        task.add_done_callback(self._handshaken)
         return task
+
+    def _handshaken(self, task: "asyncio.Task[None]") -> None:
+        """An error in there is said and not more: every stranger gets so far, and none may end a node."""
+        self._handshakes.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a handshake failed", exc_info=error)
 
     async def close(self) -> None:
         """Take nobody in any more, and end whoever is still here."""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -211,7 +211,7 @@ class WebsocketTransport:
 
     def _dial(self, member: MemberId) -> None:
         peer = self._peers[member]
-        if self._session is not None and (peer.dialler is None or peer.dialler.done()) and not self._closing:
+        if self._session is not None and peer.dialler is None and not self._closing:
             peer.dialler = self._spawn(self._keep_dialling(self._session, member, peer))
 
     async def _keep_dialling(self, session: ClientSession, member: MemberId, peer: Peer) -> None:
@@ -262,10 +262,10 @@ class WebsocketTransport:
             if error.status == UNPROVEN:
                 self._turned_away("secret", f"{member} at {address.host} asks for the secret of the members")
             return None
-        except (ClientError, OSError, TimeoutError) as error:
+        except (ClientError, OSError, TimeoutError, ValueError) as error:  # the last: it is led on to where nothing is
             logger.debug("%s does not answer at %s: %r", member, address, error)
             return None
-        connection = Connection(websocket)
+        connection = Connection(websocket, self._ended)
         reason = "no hello"
         try:
             async with asyncio.timeout(KNOCK_S):
@@ -320,18 +320,26 @@ class WebsocketTransport:
             response.force_close()
             return response
         await websocket.prepare(request)
+        with self._unforeseen():  # up to here strangers can provoke what they like, and the listener counts it
+            if await self._proven(request, websocket, challenge):
+                connection = Connection(websocket, self._ended)
+                await self._converse(connection, None, None, lambda: self._listener.greeted(request.protocol))
+        return websocket
+
+    async def _proven(self, request: web.BaseRequest, websocket: web.WebSocketResponse, challenge: str) -> bool:
+        """Whether that caller knows the secret of the members, if there is one."""
+        if self._secret is None:
+            return True
         try:
-            if self._secret is not None:
-                await prove_to_dialler(websocket, self._secret, challenge)
+            await prove_to_dialler(websocket, self._secret, challenge)
         except Unproven as unproven:
             self._turned_away("secret", f"{request.remote} does not know the secret of the members")
-            await Connection(websocket).close(codes.REFUSED, codes.in_farewell(Refusal("secret", str(unproven))))
-            return websocket
+            connection = Connection(websocket, self._ended)
+            await connection.close(codes.REFUSED, codes.in_farewell(Refusal("secret", str(unproven))))
+            return False
         except ConnectionError:
-            return websocket
-        connection = Connection(websocket)
-        await self._converse(connection, None, None, lambda: self._listener.greeted(request.protocol))
-        return websocket
+            return False
+        return True
 
     async def _converse(
         self, connection: Connection, heard: Hello | None, dialled_by: MemberId | None, greeted: Callable[[], None]
@@ -468,6 +476,14 @@ class WebsocketTransport:
     def _close_soon(self, connection: Connection, code: int, reason: str) -> None:
         self._spawn(connection.close(code, reason))
 
+    @contextlib.contextmanager
+    def _unforeseen(self) -> Iterator[None]:
+        """For what runs in a task of aiohttp, which would make an answer of the error and go on."""
+        try:
+            yield
+        except Exception as error:
+            self._node.failed(error)
+
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -477,4 +493,4 @@ class WebsocketTransport:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a task of the transport failed", exc_info=error)
+            self._node.failed(error)

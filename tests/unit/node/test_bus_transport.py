@@ -5,9 +5,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from fake_time import clock, run, until
 
 from raftq_k8s import RaftEvent, RaftNode, RaftqOptions
+from raftq_k8s.node import bus_transport
 from raftq_k8s.node.bus_greetings import Greeting, Verdict
 from raftq_k8s.node.bus_messages import Spoken, decode, encode
 from raftq_k8s.node.bus_transport import BusTransport
@@ -38,6 +40,7 @@ class Node:
         self.refused_by: list[tuple[Identity, Refusal]] = []
         self.said: list[tuple[RaftEvent, dict[str, Any]]] = []
         self.notes: list[str] = []
+        self.failures: list[BaseException] = []
         self.transport = BusTransport(OPTIONS, self.emit, lambda: Term(3), self.notes.append, clock)
 
     def hello(self) -> Hello:
@@ -53,6 +56,9 @@ class Node:
 
     def refused(self, by: Identity, refusal: Refusal) -> None:
         self.refused_by.append((by, refusal))
+
+    def failed(self, error: BaseException) -> None:
+        self.failures.append(error)
 
     def lost(self, peer: MemberId) -> None:
         self.gone.append(peer)
@@ -267,6 +273,18 @@ def test_a_piece_of_a_snapshot_is_cut_to_what_its_members_leave_of_a_message() -
         (said,) = node.spoken()
         assert isinstance(said, SnapshotChunk)
         assert (said.mark, said.offset, said.data) == (mark, 1000, piece.data[:750])
+        await node.transport.close()
+
+    run(scenario())
+
+
+def test_an_error_that_nobody_foresaw_while_it_greets_ends_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        node = await Node().start()
+        node.transport.sighted(RaftNode(B, 1))
+        monkeypatch.setattr(bus_transport, "encode", lambda *_: 1 / 0)
+        await until(lambda: bool(node.failures))
+        assert [type(failure) for failure in node.failures] == [ZeroDivisionError]
         await node.transport.close()
 
     run(scenario())
