@@ -283,6 +283,36 @@ async def test_an_agent_whose_disk_fails_ends_and_the_others_go_on(cluster):
     assert await first_accepted(others, Ledger("go-on"), 10.0) in others
 
 
+@pytest.mark.parametrize("step", ["open", "close"])
+async def test_an_agent_whose_disk_hangs_can_be_stopped(tmp_path, step):
+    cluster = LocalCluster(tmp_path)
+    agent = cluster.agents[0]
+    agent.data.mkdir()
+    hung = (
+        "import sys, threading\n"
+        "from raftq_k8s.agent import main\n"
+        "from raftq_k8s.storage.sqlite import SqliteVolume\n"
+        "def hang(self):\n"
+        f"    print('{step} hangs', flush=True)\n"
+        "    threading.Event().wait()\n"
+        f"SqliteVolume.{step} = hang\n"
+        "main.CLOSING_S = 0.1\n"
+        "sys.exit(main.main(sys.argv[5:]))\n"
+    )
+    agent.within = [sys.executable, "-c", hung]
+    cluster.start(agent)
+    try:
+
+        async def is_there():
+            return await agent.status() is not None if step == "close" else "open hangs" in agent.last_lines(50)
+
+        await cluster.until(is_there, "it to be there", 10.0)
+        assert await agent.stop(within_s=10.0) == 0
+        assert agent.last_lines(50).count("disk stuck" if step == "close" else "is it stuck") == 1
+    finally:
+        await agent.kill()
+
+
 async def test_an_agent_that_still_waits_for_its_peers_can_be_stopped(tmp_path):
     cluster = LocalCluster(tmp_path)
     agent = cluster.agents[0]

@@ -133,6 +133,8 @@ class Agent:
             release=self._release_label,
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self.closing = ""
+        """What `close` waits for; at its end, whatever threads are left."""
 
     async def start(self, place: Place) -> None:
         """Raises `VolumeUnusable`, or `SettingsError` where a port was taken since it was looked at, or no trace can be
@@ -199,17 +201,23 @@ class Agent:
         await self.answered()
 
     async def close(self) -> None:
-        """Let go of peers and volume. May be called whatever has or has not begun."""
+        """Let go of peers and volume. May be called whatever has or has not begun. It takes as long as a disk does."""
+        self.closing = "its departure"
         await self._departure.abandon()
+        self.closing = "its tasks"
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.closing = "the application beside it"
         if self._application is not None:
             await self._application.abandon()
+        self.closing = "its peers and its volume: is the disk stuck?"
         self._recovery.look_again()
         await self._raftq.destroy()
+        self.closing = "the Kubernetes API"
         if self._api is not None:
             await self._api.close()
+        self.closing = "what was begun on the disk: is it stuck?"
 
     def _successor(self) -> MemberId | None:
         if self._labeller is None:

@@ -22,6 +22,9 @@ from raftq_k8s.agent.settings import Plan, SettingsError, plan
 from raftq_k8s.agent.sources import load
 from raftq_k8s.storage.volume import NoRoom, VolumeUnusable, WriteFailed
 
+CLOSING_S = 5.0
+"""Less than a pod has left of its grace when it has handed over."""
+
 _TO_STOP = 1
 """Of what `_run` waits for."""
 
@@ -36,46 +39,55 @@ def main(arguments: Sequence[str]) -> int:
             Door("HTTP", planned.settings.http_host, planned.settings.http_port),
         )
         limits.raise_open_files()
-        ended = uvloop.run(_run(planned))
+        ended = uvloop.run(_run(planned, CLOSING_S))
     except (SettingsError, VolumeUnusable) as error:
-        print(f"raftq agent: {error}", file=sys.stderr)
-        return 2
+        return _cannot_run(error)
     if ended is None:
         begin_again()
     return ended
 
 
-async def _run(planned: Plan) -> int | None:
-    """The exit code; `None`: this process begins anew."""
+async def _run(planned: Plan, closing_s: float) -> int | None:
+    """The exit code; `None`: this process begins anew. Where it does not come to its end, it is ended in here."""
     asked = _Asked()
     place = logs.begin(planned.name, planned.settings.log_format, planned.settings.log_level)
     for warning in planned.warnings:
         logger.warning(warning)
     agent = Agent(planned)
-    ends = True
+    code = await _live_and_leave(agent, place, asked)
+    ending = _Ending(agent, asked, closing_s, 1 if code is None else code)
+    await ending.of(agent.close())
+    if code is None:
+        await asyncio.to_thread(carry_out, agent.anew.work)
+        code = 0 if asked.to_stop.is_set() else None
+    await ending.of(asyncio.get_running_loop().shutdown_default_executor())
+    if code == 0:
+        logger.info("stopped")
+    return code
+
+
+async def _live_and_leave(agent: Agent, place: logs.Place, asked: "_Asked") -> int | None:
+    """Returns when nothing of it is needed any more: the exit code, or `None` to begin anew."""
     try:
         if await _first(_live(agent, place), asked.to_stop.wait(), agent.anew.asked()) == _TO_STOP:
             await _first(agent.leave("asked by a signal"), asked.to_hurry.wait(), agent.failed())
-        else:
-            logger.info("this process ends, and begins anew")
-            ends = False
-            await _first(agent.answered(), asked.to_stop.wait())
-    except (SettingsError, VolumeUnusable):
-        raise
+            return 0
+        logger.info("this process ends, and begins anew")
+        await _first(agent.answered(), asked.to_stop.wait())
+        return None
+    except (SettingsError, VolumeUnusable) as error:
+        return _cannot_run(error)
     except WriteFailed as error:
         logger.error("this agent cannot go on: %s", error)
         return 1
     except Exception:  # the process's own door: whatever failed, the next process begins anew
         logger.exception("this agent cannot go on")
         return 1
-    finally:
-        await agent.close()
-    if not ends:
-        await asyncio.to_thread(carry_out, agent.anew.work)
-        if not asked.to_stop.is_set():
-            return None
-    logger.info("stopped")
-    return 0
+
+
+def _cannot_run(error: Exception) -> int:
+    print(f"raftq agent: {error}", file=sys.stderr)
+    return 2
 
 
 async def _live(agent: Agent, place: logs.Place) -> None:
@@ -99,6 +111,32 @@ async def _first(*work: Coroutine[Any, Any, Any]) -> int:
     for task in done:
         task.result()
     return min(tasks.index(task) for task in done)
+
+
+class _Ending:
+    """A disk that hangs must not keep the process: what was acknowledged is on it already, and a thread that waits for
+    it can be neither cancelled nor joined. So what does not end in time, or before a signal comes once more, is left,
+    and the process ended as it is."""
+
+    def __init__(self, agent: Agent, asked: "_Asked", within_s: float, code: int) -> None:
+        self._agent = agent
+        self._asked = asked
+        self._within_s = within_s
+        self._code = code
+
+    async def of(self, work: Coroutine[Any, Any, None]) -> None:
+        self._asked.to_hurry.clear()
+        ending = asyncio.create_task(work)
+        hurry = asyncio.create_task(self._asked.to_hurry.wait())
+        await asyncio.wait({ending, hurry}, timeout=self._within_s, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if ending.done():
+            ending.result()
+            return
+        logger.error("this process ends without %s (what was acknowledged is kept)", self._agent.closing)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(self._code)
 
 
 class _Asked:

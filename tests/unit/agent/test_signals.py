@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,9 @@ class NotingAgent:
         self.anew = Anew()
         self.answering = asyncio.Event()
         self.leaving = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.closed.set()
+        self.closing = "its volume"
 
     async def steps(self):
         while True:
@@ -40,18 +44,29 @@ class NotingAgent:
 
     async def close(self):
         self.log.append("close")
+        await self.closed.wait()
+
+
+class Exited(Exception):
+    """The process ended, as it was."""
+
+
+def exit_as_it_is(code):
+    raise Exited(code)
 
 
 @pytest.fixture
 async def run(monkeypatch):
     """Begins an agent; returns it, and what it ends with."""
     monkeypatch.setattr(main.logs, "begin", lambda *_: None)
+    monkeypatch.setattr(main.os, "_exit", exit_as_it_is)
 
-    def run():
+    def run(closing_s=60.0):
         agent = NotingAgent()
         monkeypatch.setattr(main, "Agent", lambda plan: agent)
         settings = SimpleNamespace(log_format="plain", log_level="info")
-        return agent, asyncio.create_task(main._run(SimpleNamespace(name="raftq-0", settings=settings, warnings=())))
+        plan = SimpleNamespace(name="raftq-0", settings=settings, warnings=())
+        return agent, asyncio.create_task(main._run(plan, closing_s))
 
     yield run
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -124,3 +139,71 @@ async def test_work_that_fails_is_said_and_the_process_begins_anew_all_the_same(
     with caplog.at_level(logging.ERROR):
         assert await ended is None
     assert "the volume is left as it was" in caplog.text
+
+
+async def exits(ended):
+    """The code with which the process ended as it was."""
+    async with asyncio.timeout(5):
+        with pytest.raises(Exited) as exited:
+            await ended
+    return exited.value.args[0]
+
+
+async def test_a_disk_that_hangs_keeps_it_no_longer_than_it_may_and_one_line_says_what_did_not_end(run, caplog):
+    agent, ended = run(closing_s=0.0)
+    await done(agent, "start")
+    agent.closed.clear()
+    agent.leaving.set()
+    os.kill(os.getpid(), signal.SIGTERM)
+    with caplog.at_level(logging.ERROR):
+        assert await exits(ended) == 0
+    assert caplog.messages == ["this process ends without its volume (what was acknowledged is kept)"]
+
+
+async def test_asked_once_more_while_it_closes_it_does_not_wait_for_it(run):
+    agent, ended = run()
+    await done(agent, "start")
+    agent.closed.clear()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await done(agent, "start", "leave")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await done(agent, "start", "leave", "close")
+    assert not ended.done()  # it hurries, and has a while to close all the same
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await exits(ended) == 0
+
+
+async def test_what_hangs_after_a_failure_does_not_make_it_a_good_end(run, monkeypatch):
+    agent, ended = run(closing_s=0.0)
+    await done(agent, "start")
+    agent.closed.clear()
+    monkeypatch.setattr(agent, "leave", lambda _: fail())
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await exits(ended) == 1
+
+
+async def fail():
+    raise OSError("a part of it failed")
+
+
+async def test_nothing_is_done_to_a_volume_that_is_not_closed(run):
+    agent, ended = run(closing_s=0.0)
+    await done(agent, "start")
+    agent.closed.clear()
+    agent.answering.set()
+    agent.anew.begin(lambda: agent.log.append("work"))
+    assert await exits(ended) == 1
+    assert agent.log == ["start", "answered", "close"]
+
+
+async def test_a_thread_that_hangs_does_not_keep_it_either(run):
+    agent, ended = run(closing_s=0.05)
+    await done(agent, "start")
+    goes_on = threading.Event()
+    asyncio.get_running_loop().run_in_executor(None, goes_on.wait)
+    agent.leaving.set()
+    os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        assert await exits(ended) == 0
+    finally:
+        goes_on.set()
