@@ -1,8 +1,10 @@
 """`raftq proxy` as a process, in front of three real agents."""
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import sys
 
 from raftq_k8s.agent.application.watchdog import end_with
@@ -77,3 +79,47 @@ async def pipe(source, sink):
         pass
     finally:
         sink.close()
+
+
+@contextlib.asynccontextmanager
+async def running_proxy():
+    """It prints JSON, and asks somebody who does not know it."""
+    stranger = await asyncio.start_server(turn_away, HOST, 0)
+    server = f"http://{HOST}:{stranger.sockets[0].getsockname()[1]}"
+    proxy = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "raftq_k8s.cli.main", "proxy", "--listen", f"{HOST}:0", "--port", "80", "--json"),
+        *("--server", server, "--wait", "0"),
+        stdout=asyncio.subprocess.PIPE,
+        preexec_fn=end_with(os.getpid()),
+    )
+    try:
+        async with asyncio.timeout(20):
+            yield proxy
+    finally:
+        stranger.close()
+        if proxy.returncode is None:
+            proxy.kill()
+
+
+async def turn_away(reader, writer):
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+    writer.close()
+
+
+async def test_a_program_hears_from_the_proxy_where_it_listens():
+    async with running_proxy() as proxy:
+        listening = json.loads(await proxy.stdout.readline())
+        assert (listening["event"], listening["host"], listening["to_port"]) == ("listening", HOST, 80)
+        reader, _ = await asyncio.open_connection(HOST, listening["port"])
+        assert await reader.read() == b""
+        assert json.loads(await proxy.stdout.readline())["event"] == "unheard"
+        proxy.terminate()
+        assert await proxy.wait() == 0
+
+
+async def test_a_proxy_whose_events_nobody_reads_any_more_ends():
+    async with running_proxy() as proxy:
+        await proxy.stdout.readline()
+        proxy._transport.get_pipe_transport(1).close()
+        assert await proxy.wait() == 128 + signal.SIGPIPE

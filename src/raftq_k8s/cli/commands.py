@@ -261,7 +261,8 @@ def certs(
 @application.command(
     rich_help_panel=panels.RUN,
     epilog="a database beside each agent:  [bold]raftq proxy --listen 127.0.0.1:5432 --port 5432 --server http://db-0:7480[/]\n\n"
-    "the leader's own HTTP face:    [bold]raftq proxy --listen 127.0.0.1:8080 --port 7480[/]",
+    "the leader's own HTTP face:    [bold]raftq proxy --listen 127.0.0.1:8080 --port 7480[/]\n\n"
+    "started by a program:          [bold]raftq proxy --listen 127.0.0.1:0 --port 5432 --json[/]",
 )
 def proxy(
     port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="The port on the leader's host.")],
@@ -271,11 +272,17 @@ def proxy(
     wait: Annotated[
         float, typer.Option(min=0, max=3600, metavar="SECONDS", help="How long a new session waits for a leader.")
     ] = 10.0,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line for each event, and nothing else.")
+    ] = False,
 ) -> None:
     """Forward a TCP port to whoever leads.
 
     Sessions end when another one leads: whoever leads no more must not go on with
     them. One that comes while nobody can be reached waits for a leader.
+
+    The events of [bold]--json[/] are listening, leads, unheard (of a leader), opened and
+    closed (a session, with the number of those that are open).
     """
     from raftq_k8s.cli.proxy import parse_listen, run
 
@@ -283,7 +290,7 @@ def proxy(
         where = parse_listen(listen)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="'--listen'") from error
-    raise typer.Exit(run(server or [HERE], token_file, where, port, wait))
+    raise typer.Exit(run(server or [HERE], token_file, where, port, wait, json))
 
 
 @application.command(hidden=True)

@@ -8,11 +8,14 @@ must not go on with them. A session that comes while nobody can be reached waits
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from raftq_k8s.client.client import Client
 from raftq_k8s.client.errors import ClientError
@@ -40,11 +43,66 @@ def parse_listen(text: str) -> Address:
     return Address(host.removeprefix("[").removesuffix("]"), int(port))
 
 
+class _Event(msgspec.Struct, frozen=True, tag_field="event", tag=str.lower):
+    pass
+
+
+class Listening(_Event, frozen=True):
+    host: str
+    port: int
+    to_port: int
+
+
+class Leads(_Event, frozen=True):
+    host: str
+    port: int
+    ended: int
+    """So many sessions with the leader before."""
+
+
+class Unheard(_Event, frozen=True):
+    """Whoever leads now; it is asked again."""
+
+    reason: str
+
+
+class Opened(_Event, frozen=True):
+    sessions: int
+    """With this one."""
+
+
+class Closed(_Event, frozen=True):
+    sessions: int
+    """Those that are left."""
+
+
+Event: TypeAlias = Listening | Leads | Unheard | Opened | Closed
+Tell: TypeAlias = Callable[[Event], None]
+
+
+def say(event: Event) -> None:
+    """To people, who do not want to hear of every session."""
+    match event:
+        case Listening(host, port, to_port):
+            log.info("%s:%d is forwarded to port %d of whoever leads", host, port, to_port)
+        case Leads(host, port, ended):
+            log.info("%s:%d leads; %d sessions with the leader before end", host, port, ended)
+        case Unheard(reason):
+            log.warning("whoever leads now is not heard of: %s", reason)
+        case Opened() | Closed():
+            pass
+
+
+def print_json(event: Event) -> None:
+    print(msgspec.json.encode(event).decode(), flush=True)
+
+
 class Proxy:
     """`wait_s`: for so long a new session waits for a leader that answers."""
 
-    def __init__(self, wait_s: float) -> None:
+    def __init__(self, wait_s: float, tell: Tell = say) -> None:
         self._wait_s = wait_s
+        self.tell = tell
         self._leader: Address | None = None
         self._changed = asyncio.Condition()
         self._open = 0
@@ -55,7 +113,7 @@ class Proxy:
         """That one leads from now on: sessions with another are broken off."""
         if leader == self._leader:
             return
-        log.info("%s:%d leads; %d sessions with the leader before end", *leader, len(self._sessions))
+        self.tell(Leads(*leader, ended=len(self._sessions)))
         self._leader = leader
         for session in self._sessions:
             session.cancel()
@@ -87,10 +145,12 @@ class Proxy:
     async def _hold_session(self, client: Streams, leader: Streams) -> None:
         session = asyncio.create_task(_join(client, leader))
         self._sessions.add(session)
+        self.tell(Opened(len(self._sessions)))
         try:
             await asyncio.wait([session])
         finally:
             self._sessions.discard(session)
+            self.tell(Closed(len(self._sessions)))
             session.cancel()
             leader[1].transport.abort()
 
@@ -140,33 +200,47 @@ async def follow(proxy: Proxy, client: Client, port: int) -> None:
                     host, _, _ = leader.address.rpartition(":")
                     await proxy.lead(Address(host.strip("[]"), port))
         except ClientError as error:
-            log.warning("whoever leads now is not heard of: %s", error)
+            proxy.tell(Unheard(str(error)))
         await asyncio.sleep(_ASK_AGAIN_S)
 
 
-def run(servers: Sequence[str], token: str | Path | None, listen: Address, port: int, wait_s: float) -> int:
+def run(
+    servers: Sequence[str], token: str | Path | None, listen: Address, port: int, wait_s: float, as_json: bool
+) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.INFO, stream=sys.stderr)
-    return asyncio.run(_run(servers, token, listen, port, wait_s))
-
-
-async def _run(servers: Sequence[str], token: str | Path | None, listen: Address, port: int, wait_s: float) -> int:
-    asked_to_stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
-    proxy = Proxy(wait_s)
     try:
-        server = await proxy.serve(listen)
-    except OSError as error:
-        print(f"raftq proxy: cannot listen on {listen.host}:{listen.port}: {error.strerror}", file=sys.stderr)
-        return 2
-    try:
-        asked = Client(servers, token=token)
+        client = Client(servers, token=token)
     except ValueError as error:
         print(f"raftq proxy: {error}", file=sys.stderr)
         return 2
+    return asyncio.run(_run(client, listen, port, wait_s, print_json if as_json else say))
+
+
+async def _run(asked: Client, listen: Address, port: int, wait_s: float, tell: Tell) -> int:
+    code = 0
+    asked_to_stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+
+    def tell_while_heard(event: Event) -> None:
+        nonlocal code
+        try:
+            tell(event)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what comes yet goes nowhere
+            code = 128 + signal.SIGPIPE
+            asked_to_stop.set()
+
+    proxy = Proxy(wait_s, tell_while_heard)
     async with asked as client:
+        try:
+            server = await proxy.serve(listen)
+        except OSError as error:
+            print(f"raftq proxy: cannot listen on {listen.host}:{listen.port}: {error.strerror}", file=sys.stderr)
+            return 2
+        host, bound, *_ = server.sockets[0].getsockname()
+        proxy.tell(Listening(host, bound, port))
         following = asyncio.create_task(follow(proxy, client, port))
-        log.info("%s:%d is forwarded to port %d of whoever leads", *listen, port)
         stopping = asyncio.create_task(asked_to_stop.wait())
         done, _ = await asyncio.wait([following, stopping], return_when=asyncio.FIRST_COMPLETED)
         server.close()
@@ -174,4 +248,4 @@ async def _run(servers: Sequence[str], token: str | Path | None, listen: Address
         following.cancel()
         if following in done:
             following.result()
-    return 0
+    return code

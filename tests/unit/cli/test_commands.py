@@ -4,7 +4,7 @@ from typer.main import get_command
 
 from raftq_k8s.cli.commands import application, run
 
-WITHOUT_JSON = {"agent", "run", "proxy"}
+WITHOUT_JSON = {"agent", "run"}
 """They do not answer: they run."""
 
 

@@ -4,7 +4,20 @@ import asyncio
 
 import pytest
 
-from raftq_k8s.cli.proxy import Address, Proxy, parse_listen
+from raftq_k8s.cli.proxy import (
+    Address,
+    Closed,
+    Leads,
+    Listening,
+    Opened,
+    Proxy,
+    Unheard,
+    follow,
+    parse_listen,
+    print_json,
+    say,
+)
+from raftq_k8s.client import Unreachable
 
 
 class Leader:
@@ -38,12 +51,17 @@ async def leaders():
 
 
 @pytest.fixture
-async def proxy():
-    proxy = Proxy(wait_s=5.0)
+async def proxy(events):
+    proxy = Proxy(wait_s=5.0, tell=events.append)
     proxy.server = await proxy.serve(Address("127.0.0.1", 0))
     yield proxy
     proxy.server.close()
     await proxy.close()
+
+
+@pytest.fixture
+def events():
+    return []
 
 
 async def call(proxy):
@@ -131,3 +149,59 @@ async def test_a_session_waits_no_longer_than_it_may():
     reader, _ = await call(proxy)
     assert await ends(reader) == b""
     proxy.server.close()
+
+
+async def test_who_leads_and_how_many_sessions_there_are_is_told(proxy, leaders, events):
+    a, b = leaders
+    await proxy.lead(a.address)
+    sessions = [await call(proxy) for _ in range(2)]
+    for reader, _ in sessions:
+        await reader.readexactly(1)
+    assert events == [Leads(*a.address, ended=0), Opened(1), Opened(2)]
+    events.clear()
+    await proxy.lead(b.address)
+    for reader, _ in sessions:
+        await ends(reader)
+    assert events == [Leads(*b.address, ended=2), Closed(1), Closed(0)]
+
+
+class Mute:
+    """A client of agents that do not say who leads."""
+
+    async def watch_leader(self):
+        raise Unreachable("nobody answers")
+        yield
+
+
+async def test_that_it_is_not_heard_who_leads_is_told(proxy):
+    told = asyncio.Queue()
+    proxy.tell = told.put_nowait
+    following = asyncio.create_task(follow(proxy, Mute(), 80))
+    async with asyncio.timeout(10):
+        assert await told.get() == Unheard("nobody answers")
+    following.cancel()
+
+
+def test_an_event_is_a_line_of_json_to_a_program_and_a_line_of_the_log_to_people(capsys, caplog):
+    caplog.set_level("INFO")
+    for event in (
+        Listening("127.0.0.1", 5432, 7480),
+        Leads("10.0.0.1", 7480, ended=3),
+        Unheard("no"),
+        Opened(1),
+        Closed(0),
+    ):
+        print_json(event)
+        say(event)
+    assert capsys.readouterr().out.splitlines() == [
+        '{"event":"listening","host":"127.0.0.1","port":5432,"to_port":7480}',
+        '{"event":"leads","host":"10.0.0.1","port":7480,"ended":3}',
+        '{"event":"unheard","reason":"no"}',
+        '{"event":"opened","sessions":1}',
+        '{"event":"closed","sessions":0}',
+    ]
+    assert caplog.messages == [
+        "127.0.0.1:5432 is forwarded to port 7480 of whoever leads",
+        "10.0.0.1:7480 leads; 3 sessions with the leader before end",
+        "whoever leads now is not heard of: no",
+    ]
