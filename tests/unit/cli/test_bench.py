@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 
 import pytest
 
@@ -66,9 +67,26 @@ async def test_a_load_of_our_own_counts_what_is_answered_and_what_fails(monkeypa
         assert (await load.load(address, REQUESTS, clients=4, seconds=0.1)).failed > 4
 
 
-async def test_nobody_to_ask_is_said_in_one_sentence():
-    with pytest.raises(LoadFailed, match=r"127\.0\.0\.1:1: "):
-        await fill(Server("127.0.0.1", 1), REQUESTS)
+def test_nobody_to_ask_is_said_in_one_line_and_may_be_tried_again(capsys):
+    assert run(["bench", "puts", "--server", "http://127.0.0.1:1"]) == 3
+    said = "raftq: nobody to ask at 127.0.0.1:1: Connection refused (who is asked: --server URL)\n"
+    assert capsys.readouterr() == ("", said)
+
+
+def test_a_name_that_nobody_has_is_said_in_words(capsys, monkeypatch):
+    def unknown(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert run(["bench", "puts", "--server", "http://nobody:7480"]) == 3
+    assert "nobody to ask at nobody:7480: Name or service not known (" in capsys.readouterr().err
+
+
+async def test_a_cluster_that_refuses_is_an_answer(capsys):
+    async with SmallServer(b"401 Unauthorized") as address:
+        url = f"http://{address.host}:{address.port}"
+        assert await asyncio.to_thread(run, ["bench", "puts", "--server", url]) == 1
+    assert "refused 1000 of 1000 puts: if it asks for a token, name its file by --token-file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -81,6 +99,7 @@ async def test_nobody_to_ask_is_said_in_one_sentence():
         (["failover", "--server", "http://here:7480"], "leave out --server"),
         (["--server", "here:7480"], "is not http://HOST:PORT"),
         (["--server", "http://here:http"], "is not http://HOST:PORT"),
+        (["--server", "http://he..re:7480"], "is not http://HOST:PORT"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_is_started(arguments, complaint, capsys):

@@ -14,8 +14,9 @@ from rich.text import Text
 from raftq_k8s.cli import showing
 from raftq_k8s.cli.bench import failover, puts_and_gets
 from raftq_k8s.cli.bench.failover import Failovers
-from raftq_k8s.cli.bench.load import LoadFailed, Server
+from raftq_k8s.cli.bench.load import LoadFailed, NobodyToAsk, Server
 from raftq_k8s.cli.bench.puts_and_gets import Row, What
+from raftq_k8s.cli.connecting import NO, TRY_AGAIN, complain
 from raftq_k8s.cli.local_cluster import ClusterFailed
 
 MEASUREMENTS = ("puts", "gets", "failover")
@@ -61,9 +62,11 @@ def run(asked: Asked, as_json: bool) -> int:
     """The exit code."""
     try:
         found = asyncio.run(_measure(asked))
+    except NobodyToAsk as failure:
+        return complain(f"{failure} (who is asked: --server URL)", TRY_AGAIN)
     except (ClusterFailed, LoadFailed) as failure:
         print(f"raftq bench: {failure}", file=sys.stderr)
-        return 1
+        return NO
     except KeyboardInterrupt:
         return 130
     if as_json:
@@ -136,7 +139,8 @@ def _server(url: str, token: str) -> Server:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 7480
-    except ValueError:  # of the port, in words of its own
+        (host or "").encode("idna")
+    except ValueError:  # of the port or of a name that can be none, in words of its own
         host, port = None, 0
     if not host or parts.scheme != "http" or parts.path not in ("", "/"):
         raise BadArgument(f"server {url!r} is not http://HOST:PORT")

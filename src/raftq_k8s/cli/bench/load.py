@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,11 @@ _FILLERS = 16
 
 
 class LoadFailed(Exception):
-    """Nobody answers there, or not as it should."""
+    """What is asked there does not answer as it should."""
+
+
+class NobodyToAsk(LoadFailed):
+    """Nothing was asked, and nothing was written: there is nobody at that address."""
 
 
 class Server(NamedTuple):
@@ -46,14 +51,14 @@ class Load(msgspec.Struct):
 
 
 async def load(server: Server, requests: Sequence[Request], clients: int, seconds: float) -> Load:
-    """Raises `LoadFailed`."""
+    """Raises `LoadFailed`, or `NobodyToAsk`."""
     if shutil.which("wrk"):
         return await _by_wrk(server, requests, clients, seconds)
     return await _by_a_loop(server, cycle(requests), clients, seconds)
 
 
 async def fill(server: Server, requests: Sequence[Request]) -> None:
-    """Each of the requests once. Raises `LoadFailed` if one is refused."""
+    """Each of the requests once. Raises `LoadFailed` if one is refused, or `NobodyToAsk`."""
     done = await _by_a_loop(server, iter(requests), _FILLERS, seconds=60.0)
     if done.failed:
         perhaps = "" if server.authorization else ": if it asks for a token, name its file by --token-file"
@@ -93,8 +98,7 @@ async def _by_a_loop(server: Server, requests: Iterator[Request], clients: int, 
             await loop.create_connection(lambda caller=caller: caller, server.host, server.port)  # type: ignore[misc]
         await asyncio.gather(*(caller.ended for caller in callers))
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise LoadFailed(f"nobody to ask at {server.host}:{server.port}: {reason}") from error
+        raise NobodyToAsk(f"nobody to ask at {server.host}:{server.port}: {_reason(error)}") from error
     passed = time.perf_counter() - began
     took = sorted(each for caller in callers for each in caller.took_s)
     return Load(
@@ -104,6 +108,13 @@ async def _by_a_loop(server: Server, requests: Iterator[Request], clients: int, 
         p99_ms=_ms(took, 0.99),
         failed=sum(caller.failed for caller in callers),
     )
+
+
+def _reason(error: OSError) -> str:
+    """asyncio has sentences of its own for a connection that is refused, and the resolver has numbers of its own."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def _prepared(server: Server, request: Request) -> bytes:
