@@ -8,7 +8,8 @@ an entry or a vote.
 The mark lags, and never leads, whatever dies when:
 
 - before or in the commit: the mark names an earlier batch;
-- after the commit, before or in the write of the mark: the same; what was committed was not yet acknowledged;
+- after the commit, before or in the write of the mark: the same, though that batch may be acknowledged already; what
+  lags is the proof that it was there, not the batch;
 - after the write: the kernel has it; only a crash of the machine may forget it, for it has no sync of its own.
 
 Numbers of batches only grow, so a truncation, which lowers the last index, is nothing special here. Two slots are
@@ -54,8 +55,7 @@ def read(directory: Path) -> Mark | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    slots = (content[:_SLOT_BYTES], content[_SLOT_BYTES:])
-    marks = [mark for slot in slots if (mark := _decode(slot)) is not None]
+    marks = [mark for mark in _slots(content) if mark is not None]
     if not marks:
         raise VolumeUnusable(
             f"{path} is damaged, so nobody can tell whether {directory} lost anything: "
@@ -88,11 +88,16 @@ class Watermark:
 
     def __init__(self, directory: Path) -> None:
         self._file = os.open(directory / FILE, os.O_RDWR | os.O_CLOEXEC)
+        first, second = _slots(os.pread(self._file, 2 * _SLOT_BYTES, 0))
+        # A mark may be several batches above the last one, so the number of the batch does not say whose turn it is.
+        self._slot = int(second is None or (first is not None and first.batch > second.batch))
+        """Of the older mark."""
 
     def raise_to(self, mark: Mark) -> None:
-        written = os.pwrite(self._file, _encode(mark), mark.batch % 2 * _SLOT_BYTES)
+        written = os.pwrite(self._file, _encode(mark), self._slot * _SLOT_BYTES)
         if written != _SLOT_BYTES:
             raise OSError(f"only {written} of {_SLOT_BYTES} bytes of the mark were written")
+        self._slot = 1 - self._slot
 
     def sync(self) -> None:
         os.fsync(self._file)
@@ -104,6 +109,10 @@ class Watermark:
 def _encode(mark: Mark) -> bytes:
     fields = _FIELDS.pack(_MAGIC, mark.batch, mark.last_index, mark.checksum)
     return (fields + _CHECK.pack(crc32(fields))).ljust(_SLOT_BYTES, b"\0")
+
+
+def _slots(content: bytes) -> tuple[Mark | None, Mark | None]:
+    return _decode(content[:_SLOT_BYTES]), _decode(content[_SLOT_BYTES:])
 
 
 def _decode(slot: bytes) -> Mark | None:

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from volume_contents import MEMBER, VOTED, entries, log, restored
+from volume_contents import MEMBER, VOTED, all_marked, entries, log, restored
 
 from raftq_k8s.raft.messages import Entry, EntryKind
 from raftq_k8s.raft.persistence import Write
@@ -78,7 +78,7 @@ def test_a_mark_that_cannot_be_raised_is_final(tmp_path: Path, monkeypatch: pyte
     with closing(SqliteVolume(tmp_path, MEMBER)) as volume:
         volume.open()
         volume.write(log(1, 1)).result(timeout=10)
-        volume.load(Index(1), Index(1), 1).result(timeout=10)  # queued behind the first mark
+        all_marked(volume)
         monkeypatch.setattr(Watermark, "raise_to", fail)
         volume.write(log(2, 2)).result(timeout=10)  # it reached the disk, and the mark may lag
         assert_final(volume, 3, "Input/output error")

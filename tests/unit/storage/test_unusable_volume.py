@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from volume_contents import MEMBER, entries, log, restored, write
+from volume_contents import MEMBER, all_marked, entries, log, restored, write
 
-from raftq_k8s.raft.types import Index, MemberId
+from raftq_k8s.raft.types import MemberId
 from raftq_k8s.storage.sqlite import SqliteVolume
 from raftq_k8s.storage.volume import VolumeUnusable
 
@@ -105,7 +105,7 @@ def test_a_volume_that_this_process_holds(tmp_path: Path) -> None:
     with closing(SqliteVolume(tmp_path, MEMBER)) as holder:
         holder.open()
         holder.write(log(1, 1)).result(timeout=10)
-        holder.load(Index(1), Index(1), 1).result(timeout=10)  # queued behind the mark of that
+        all_marked(holder)
         assert_refused_untouched(tmp_path, "is held by another process")
         holder.write(log(2, 2)).result(timeout=10)
     assert restored(tmp_path).entries == [*entries(1, 2)]

@@ -5,16 +5,33 @@ import shutil
 import sqlite3
 import threading
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from volume_contents import BIRTH, MEMBER, VOTED, compacted, entries, log, mark, part, restored, sealed, write
+from volume_contents import (
+    BIRTH,
+    MEMBER,
+    VOTED,
+    all_marked,
+    compacted,
+    entries,
+    log,
+    mark,
+    part,
+    restored,
+    sealed,
+    write,
+)
 
 from raftq_k8s.raft.persistence import Write
 from raftq_k8s.raft.types import Index
+from raftq_k8s.storage import watermark
+from raftq_k8s.storage.checksum import Batch, Checksum
 from raftq_k8s.storage.records import Records
 from raftq_k8s.storage.sqlite import SqliteVolume
 from raftq_k8s.storage.volume import VolumeUnusable
+from raftq_k8s.storage.watermark import Mark, Watermark
 
 
 @pytest.fixture
@@ -125,6 +142,7 @@ def test_a_lost_compaction_shows(tmp_path: Path) -> None:
     with closing(SqliteVolume(original, MEMBER)) as volume:
         volume.open()
         volume.write(compacted(5)).result(timeout=10)
+        all_marked(volume)
         robbed = copy_of(original, "robbed")
     (robbed / "raftq.sqlite-wal").unlink()
     with pytest.raises(VolumeUnusable, match="has lost what was on stable storage"):
@@ -140,6 +158,7 @@ def test_lost_parts_of_an_unsealed_snapshot_are_no_loss(tmp_path: Path) -> None:
         volume.write(log(10, 10)).result(timeout=10)
         before = (original / "raftq.sqlite-wal").read_bytes()
         volume.write(part(9, 0, b"begun")).result(timeout=10)
+        all_marked(volume)
         robbed = copy_of(original, "robbed")
     (robbed / "raftq.sqlite-wal").write_bytes(before)
     assert restored(robbed).entries == [*entries(1, 10)]
@@ -159,7 +178,7 @@ def test_53_what_changes_under_a_running_process_is_not_served(
 
     damaged = threading.Event()
 
-    def damage(store: Records) -> None:
+    def damage(store: Records, slices: int = 1) -> None:
         store._connection.execute(change)
         damaged.set()
 
@@ -214,6 +233,7 @@ def test_a_lost_write_ahead_log_shows(tmp_path: Path, lost: Write) -> None:
     with closing(SqliteVolume(original, MEMBER)) as volume:
         volume.open()
         volume.write(lost).result(timeout=10)
+        all_marked(volume)
         killed, robbed = copy_of(original, "killed"), copy_of(original, "robbed")
     (robbed / "raftq.sqlite-wal").unlink()
     restored(killed)
@@ -228,6 +248,7 @@ def test_a_torn_write_ahead_log_shows(tmp_path: Path) -> None:
         volume.open()
         for index in range(1, 6):
             volume.write(log(index, index)).result(timeout=10)
+        all_marked(volume)
         torn = copy_of(original, "torn")
     with (torn / "raftq.sqlite-wal").open("r+b") as file:
         file.truncate(file.seek(0, 2) - 100)
@@ -266,6 +287,30 @@ def test_a_torn_mark_leaves_the_one_before(tmp_path: Path, slot: int) -> None:
     (tmp_path / "raftq.mark").write_bytes(torn)
     with pytest.raises(VolumeUnusable, match="has lost"):
         restored(tmp_path)
+
+
+def test_of_marks_that_pass_over_batches_the_last_two_can_be_read(tmp_path: Path) -> None:
+    """A mark is raised once for several transactions, and no matter how many, only the older one may be torn."""
+    watermark.create(tmp_path)
+    marks = [Mark(Batch(number), Index(number), Checksum(number)) for number in (2, 4, 6, 7, 9, 11)]
+    opened = Watermark(tmp_path)
+    for before, raised in pairwise([watermark.NOTHING, *marks]):
+        if raised.batch == 7:
+            opened.close()
+            opened = Watermark(tmp_path)
+        opened.raise_to(raised)
+        assert {_read_torn(tmp_path, at) for at in (0, 512)} == {before, raised}
+    opened.close()
+
+
+def _read_torn(directory: Path, at: int) -> Mark | None:
+    """The mark that is read where that byte is not what was written."""
+    path = directory / "raftq.mark"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:at] + b"?" + whole[at + 1 :])
+    found = watermark.read(directory)
+    path.write_bytes(whole)
+    return found
 
 
 def test_a_damaged_mark_is_refused(tmp_path: Path) -> None:

@@ -52,6 +52,11 @@ def compacted(index: int, term: int = 1, keep_rest: bool = True) -> Write:
     return Write(compaction=Compaction(Index(index), Term(term), keep_rest))
 
 
+def all_marked(volume: SqliteVolume) -> None:
+    """Wait until the mark is raised to what was acknowledged: whoever reads comes after that."""
+    volume.load(Index(1), Index(1), 1).result(timeout=10)
+
+
 def write(directory: Path, *writes: Write) -> None:
     """Open the volume, write each as a batch of its own, and close it."""
     with closing(SqliteVolume(directory, MEMBER)) as volume:
