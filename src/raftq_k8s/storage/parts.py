@@ -97,19 +97,20 @@ class Parts:
             read += data[max(0, offset - begin) : offset + max_bytes - begin]
         return bytes(read)
 
-    def sweep(self) -> Statement | None:
-        """Deletes some litter; `None` when there is none."""
+    def sweep(self, slices: int) -> Statement | None:
+        """Deletes so much litter; `None` when there is none."""
         if not self.has_litter:
             return None
         alive = (
             self.sealed.number if self.sealed is not None else _NO_NUMBER,
             self._begun.number if self._begun is not None else _NO_NUMBER,
         )
-        last = litter.slice_of(
+        last = litter.end_of(
+            slices,
             self._connection.execute(
                 "SELECT rowid, length(data) FROM parts WHERE snapshot NOT IN (?, ?) ORDER BY rowid LIMIT ?",
-                (*alive, litter.SLICE_ROWS),
-            )
+                (*alive, slices * litter.SLICE_ROWS),
+            ),
         )
         self.has_litter = last is not None
         if last is None:

@@ -155,12 +155,13 @@ class Records:
         """Whether there may be some."""
         return self._runs.has_litter or self._parts.has_litter
 
-    def sweep(self) -> None:
-        """Delete some rows that count no more."""
-        statement = self._runs.sweep() or self._parts.sweep()
+    def sweep(self, slices: int = 1) -> None:
+        """Delete so many rows that count no more."""
+        statement = self._runs.sweep(slices) or self._parts.sweep(slices)
         if statement is not None:
             self._transact([statement])
-            self._to_fold_bytes += litter.SLICE_ROWS * _PAGE_BYTES // 4  # some pages of the tree, and of the free list
+            # Some pages of the tree, and of the free list.
+            self._to_fold_bytes += slices * litter.SLICE_ROWS * _PAGE_BYTES // 4
 
     def fold(self) -> None:
         """Fold the write-ahead log into the main file when it is time. Nobody else reads, so it waits for nobody."""

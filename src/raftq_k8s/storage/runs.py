@@ -191,15 +191,16 @@ class Runs:
         self._read_last = []
         return [("DELETE FROM entries WHERE first > ?", (index,))]
 
-    def sweep(self) -> Statement | None:
-        """Deletes some litter; `None` when there is none."""
+    def sweep(self, slices: int) -> Statement | None:
+        """Deletes so much litter; `None` when there is none."""
         if not self.has_litter:
             return None
-        last = litter.slice_of(
+        last = litter.end_of(
+            slices,
             self._connection.execute(
                 "SELECT first, length(run) FROM entries WHERE first <= ? ORDER BY first LIMIT ?",
-                (self.start.cut, litter.SLICE_ROWS),
-            )
+                (self.start.cut, slices * litter.SLICE_ROWS),
+            ),
         )
         self.has_litter = last is not None
         return ("DELETE FROM entries WHERE first <= ?", (last,)) if last is not None else None

@@ -228,8 +228,9 @@ def _tidy(records: Records, pace: Pace, batch: _Batch) -> None:
     if records.is_full:
         records.refill()
     records.fold()
-    if batch.is_pause or (batch.pending and pace.wrote(batch.size_bytes)):
-        records.sweep()
+    due = pace.wrote(batch.size_bytes) if batch.pending else int(batch.is_pause)
+    if due:
+        records.sweep(due)
 
 
 def _next_batch(queue: _Queue, patience_s: float | None) -> _Batch:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from volume_contents import BIRTH, MEMBER, VOTED, compacted, entries, log, mark,
 from raftq_k8s.raft.messages import Entry, EntryKind
 from raftq_k8s.raft.persistence import Compaction, HardState, Restored, SnapshotPart, Write
 from raftq_k8s.raft.types import Generation, Incarnation, Index, MemberId, Term
-from raftq_k8s.storage import litter, records, sqlite
+from raftq_k8s.storage import litter, records, sqlite, watermark
 from raftq_k8s.storage.memory import MemoryVolume
 from raftq_k8s.storage.records import Records
 from raftq_k8s.storage.sqlite import SqliteVolume
@@ -260,7 +261,11 @@ TABLES = ("entries", "parts")
 
 def rows(directory: Path, table: str) -> int:
     with closing(sqlite3.connect(directory / "raftq.sqlite")) as connection:
-        (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        return rows_of(connection, table)
+
+
+def rows_of(connection: sqlite3.Connection, table: str) -> int:
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
     return int(count)
 
 
@@ -285,8 +290,7 @@ def test_litter_is_swept_in_bounded_slices(littered: Path, monkeypatch: pytest.M
     left = [60 + 50]
 
     def there() -> int:
-        counts = [store._connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in TABLES]
-        return int(sum(count for (count,) in counts))
+        return sum(rows_of(store._connection, table) for table in TABLES)
 
     while store.has_litter:
         store.sweep()
@@ -303,8 +307,8 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> "SimpleQueue[bool]":
     heard: SimpleQueue[bool] = SimpleQueue()
     sweep = Records.sweep
 
-    def noted(store: Records) -> None:
-        sweep(store)
+    def noted(store: Records, slices: int = 1) -> None:
+        sweep(store, slices)
         heard.put(store.has_litter)
 
     monkeypatch.setattr(litter, "SLICE_ROWS", 7)
@@ -333,18 +337,129 @@ def test_litter_is_swept_while_somebody_always_writes(
     assert (rows(littered, "entries"), rows(littered, "parts")) == (last - 50, 30)
 
 
+@pytest.mark.parametrize("batch_bytes", [100, 60_000, 90_000, 131_000, 300_000, 2_000_000])
+def test_litter_does_not_pile_up_however_large_the_batches_are(
+    batch_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither that of the log nor that of snapshots, while somebody always writes."""
+    monkeypatch.setattr(sqlite, "PAUSE_S", 60.0)
+    piece = b"x" * (1 << 16)
+    pieces, left = 24, []
+    with closing(SqliteVolume(tmp_path, MEMBER)) as volume:
+        volume.open()
+        for index in range(pieces, 7 * pieces, pieces):
+            for at in range(pieces):
+                entry = Entry(Index(index - pieces + at + 1), Term(1), EntryKind.COMMAND, b"y" * batch_bytes)
+                volume.write(replace(part(index, at * len(piece), piece), entries=(entry,))).result(timeout=10)
+            volume.write(Write(seal=mark(index, piece * pieces))).result(timeout=10)
+            volume.write(compacted(index)).result(timeout=10)
+            left.append(volume._ask(lambda store: sum(rows_of(store._connection, table) for table in TABLES)).result())
+    assert left[-1] <= left[1] <= 4 * pieces + 2
+
+
+def test_what_is_compacted_later_is_litter_too(littered: Path) -> None:
+    store = Records(littered, MEMBER)
+    store.restore()
+    store.commit([part(60, 0, b"z"), Write(seal=mark(60, b"z"))])
+    while store.has_litter:
+        store.sweep()
+    store.commit([compacted(59)])
+    assert store.has_litter
+    store.close()
+
+
+def test_the_thread_wakes_by_itself_only_while_there_is_litter(littered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And never again after a failure."""
+
+    def noted(queue: Any, patience_s: float | None) -> Any:
+        waits.put(patience_s)
+        return next_batch(queue, patience_s)
+
+    def fail(store: Records, writes: Sequence[Write]) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    waits: SimpleQueue[float | None] = SimpleQueue()
+    next_batch = sqlite._next_batch
+    monkeypatch.setattr(sqlite, "_next_batch", noted)
+    with closing(SqliteVolume(littered, MEMBER)) as volume:
+        volume.open()
+        while (waited := waits.get(timeout=10)) is not None:
+            assert waited == sqlite.PAUSE_S
+        volume.write(Write(part=part(60, 0, b"z").part)).result(timeout=10)
+        volume.write(Write(part=part(60, 0, b"z").part)).result(timeout=10)
+        monkeypatch.setattr(Records, "commit", fail)
+        with pytest.raises(WriteFailed):
+            volume.write(log(61, 61)).result(timeout=10)
+        with pytest.raises(WriteFailed):
+            volume.write(log(61, 61)).result(timeout=10)
+    seen = [waits.get(timeout=10) for _ in range(waits.qsize())]
+    assert sqlite.PAUSE_S in seen
+    assert seen[-1] is None
+
+
+def test_a_full_volume_without_litter_looks_for_room_now_and_then(tmp_path: Path) -> None:
+    store = Records(tmp_path, MEMBER)
+    store.restore()
+    store.is_full = True
+    assert sqlite._patience_s(store) == sqlite.PAUSE_S
+    store.sweep()
+    assert sqlite._patience_s(store) == sqlite.REFILL_EVERY_S
+    store.close()
+
+
+def test_reads_alone_are_no_pause(littered: Path, swept: "SimpleQueue[bool]", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "PAUSE_S", 60.0)
+    with closing(SqliteVolume(littered, MEMBER)) as volume:
+        volume.open()
+        for _ in range(40):
+            volume.load(Index(55), Index(55), 1).result(timeout=10)
+    assert swept.empty()
+
+
+def test_what_is_written_last_is_marked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = HeldCommits(monkeypatch)
+    with closing(SqliteVolume(tmp_path, MEMBER)) as volume:
+        volume.open()
+        volume.write(log(1, 1))
+        assert held.entered.wait(10)
+        volume.write(log(2, 2))
+        assert volume._queue is not None
+        volume._queue.put(None)  # as `close`, which waits for it
+        held.release.set()
+    marked = watermark.read(tmp_path)
+    assert marked is not None
+    assert marked.last_index == 2
+
+
 def test_a_slice_is_due_after_some_batches_or_bytes() -> None:
     pace = litter.Pace()
-    assert [pace.wrote(1) for _ in range(litter.SLICE_ROWS // 2)].count(True) == 2
-    assert pace.wrote(litter.SLICE_BYTES // 2)
-    assert not pace.wrote(litter.SLICE_BYTES // 2 - 1)
-    assert pace.wrote(1)
+    assert [pace.wrote(1) for _ in range(litter.SLICE_ROWS // 2)].count(1) == 2
+    pace = litter.Pace()
+    assert pace.wrote(litter.SLICE_BYTES // 2) == 1
+    assert pace.wrote(litter.SLICE_BYTES // 2 - 1) == 0
+    assert pace.wrote(litter.SLICE_BYTES) == 2
+    assert pace.wrote(1) == 1  # together with what was over
 
 
-def test_a_large_row_of_litter_goes_alone() -> None:
-    assert litter.slice_of([]) is None
-    assert litter.slice_of([(1, litter.SLICE_BYTES + 1), (2, 0)]) == 1
-    assert litter.slice_of([(1, 9), (2, litter.SLICE_BYTES - 9), (3, 1)]) == 2
+def test_the_row_of_litter_that_reaches_the_bound_is_the_last_of_its_slice() -> None:
+    size = litter.SLICE_BYTES
+    assert litter.end_of(1, []) is None
+    assert litter.end_of(1, [(1, size), (2, 0)]) == 1
+    assert litter.end_of(1, [(1, 9), (2, size - 10), (3, size), (4, 1)]) == 3
+    assert litter.end_of(2, [(1, 9), (2, size), (3, size), (4, 1)]) == 3
+
+
+def test_what_is_deleted_is_not_written_once_more(tmp_path: Path) -> None:
+    large = Entry(Index(1), Term(1), EntryKind.COMMAND, b"x" * (1 << 20))
+    write(tmp_path, Write(entries=(large,)), log(2, 2), part(1, 0, b"y"), Write(seal=mark(1, b"y")), compacted(1))
+    store = Records(tmp_path, MEMBER)
+    store.restore()
+    before = (tmp_path / "raftq.sqlite-wal").stat().st_size
+    store.sweep()
+    assert store._runs.has_litter
+    assert (tmp_path / "raftq.sqlite-wal").stat().st_size - before < 1 << 16
+    store.close()
+    assert rows(tmp_path, "entries") == 1
 
 
 def test_volumes_that_are_written_the_same_do_not_fold_at_the_same_time() -> None:
