@@ -11,6 +11,7 @@ from bus_cluster import BusCluster
 from fake_time import clock, run, until
 
 from raftq_k8s import RaftEvent, RaftNode, Raftq, RaftqOptions, RaftRole
+from raftq_k8s.node.actions import Actions, SliceReceipt
 from raftq_k8s.node.errors import (
     BadMessage,
     NoLeader,
@@ -21,8 +22,10 @@ from raftq_k8s.node.errors import (
     UnknownEvent,
 )
 from raftq_k8s.raft.core import APPLIED_AT_ONCE
+from raftq_k8s.raft.messages import Entry
+from raftq_k8s.raft.output import EntriesWanted
 from raftq_k8s.raft.persistence import Restored, Write
-from raftq_k8s.raft.types import MemberId, Term
+from raftq_k8s.raft.types import Index, MemberId, Term
 from raftq_k8s.state.commands import Applied, Put
 from raftq_k8s.storage.memory import MemoryVolume
 from raftq_k8s.storage.sqlite import SqliteVolume
@@ -330,6 +333,32 @@ def test_a_volume_that_raises_instead_of_taking_a_write_is_final() -> None:
         await raft.destroy()
 
     run(scenario())
+
+
+def test_the_volume_is_told_to_write_before_it_is_told_to_load_and_nothing_after_the_end() -> None:
+    class Noting(MemoryVolume):
+        def write(self, write: Write) -> "Future[None]":
+            told.append("write")
+            return Future()
+
+        def load(self, first: Index, last: Index, max_bytes: int) -> "Future[tuple[Entry, ...]]":
+            told.append("load")
+            return Future()
+
+    told: list[str] = []
+
+    async def scenario() -> None:
+        raft = await leading(alone())
+        runtime = raft._running()
+        runtime._volume = Noting(MemberId("a"))
+        runtime._volume.open()
+        actions = Actions(loads=[EntriesWanted(Index(1), Index(1), 1)], writes=[(SliceReceipt(1), Write())])
+        runtime._hand_over(actions)
+        await raft.destroy()
+        runtime._hand_over(actions)
+
+    run(scenario())
+    assert told == ["write", "load"]
 
 
 def test_a_caller_that_gave_up_disturbs_nobody() -> None:
