@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import platform
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -119,7 +120,10 @@ def main() -> int:
 
 
 async def _measure(asked: argparse.Namespace) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    interpreter = f"Python {platform.python_version()}, {platform.python_compiler()}"
+    found: dict[str, Any] = {"interpreter": interpreter}
+    if not asked.json:
+        print(interpreter, end="\n\n")
     for name in asked.what or _MEASUREMENTS:
         measurement = _MEASUREMENTS[name]
         found[name] = await measurement.measure(asked)
