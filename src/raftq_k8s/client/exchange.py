@@ -17,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from raftq_k8s.client.errors import ClientError
+from raftq_k8s.sockets import to_dial
 
 CONNECT_S = 2.0
 _KEPT_ALIVE_S = 30.0
@@ -86,7 +87,7 @@ class Exchange:
     def __init__(self, token: Token) -> None:
         self._token = token
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(keepalive_timeout=_KEPT_ALIVE_S, limit=0),
+            connector=aiohttp.TCPConnector(keepalive_timeout=_KEPT_ALIVE_S, limit=0, socket_factory=to_dial),
             headers={"User-Agent": "raftq-client"},
             middlewares=(_at_most_once,),
             read_bufsize=_LONGEST_LINE,

@@ -24,6 +24,7 @@ from raftq_k8s.kube.objects import (
     PartialObjectMetadataList,
     Status,
 )
+from raftq_k8s.sockets import to_dial
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -149,7 +150,7 @@ class ApiClient:
         self._pods = f"{namespaced}/pods"
         self._config_maps = f"{namespaced}/configmaps"
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context if secure else True),
+            connector=aiohttp.TCPConnector(ssl=context if secure else True, socket_factory=to_dial),
             timeout=aiohttp.ClientTimeout(total=total_s, connect=connect_s),
             headers={"User-Agent": "raftq"},
         )

@@ -30,6 +30,7 @@ from yarl import URL
 from raftq_k8s.node.transport import Receiver, Wire
 from raftq_k8s.raft.membership import Hello, Identity, Refusal
 from raftq_k8s.raft.types import MemberId
+from raftq_k8s.sockets import to_dial
 from raftq_k8s.transport import connection as codes
 from raftq_k8s.transport import frames, pairing
 from raftq_k8s.transport.addresses import Address, AddressBook, UncachedResolver, look_up
@@ -150,7 +151,7 @@ class WebsocketTransport:
         tls = self._tls.listening(self._turned_away) if self._tls else None
         self._port = await self._listener.open(self._host, self._port, tls)
         self._session = ClientSession(
-            connector=TCPConnector(limit=0, force_close=True), timeout=ClientTimeout(total=None)
+            connector=TCPConnector(limit=0, force_close=True, socket_factory=to_dial), timeout=ClientTimeout(total=None)
         )
         for member in self._book.members():
             self._dial(member)

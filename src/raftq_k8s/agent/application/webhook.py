@@ -7,6 +7,7 @@ import msgspec
 
 from raftq_k8s.agent.application.hooks import HookFailed, Notice
 from raftq_k8s.agent.application.lease import Lease
+from raftq_k8s.sockets import to_dial
 
 
 class Webhook:
@@ -36,7 +37,9 @@ class Webhook:
         without_end = aiohttp.ClientTimeout(total=None)
         try:
             async with (
-                aiohttp.ClientSession(timeout=without_end) as session,
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(socket_factory=to_dial), timeout=without_end
+                ) as session,
                 session.post(
                     self._url, data=msgspec.json.encode(notice), headers=headers, allow_redirects=False
                 ) as answer,
