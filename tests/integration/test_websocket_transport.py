@@ -854,6 +854,21 @@ async def test_a_peer_that_is_cut_off_while_much_is_written_to_it_ends_no_node(n
     await until(lambda: a.lost_peers == [B], "lost")
 
 
+async def test_a_stranger_that_says_much_and_means_nothing_is_turned_away_without_a_word_in_the_log(
+    node: MakeNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    a = await node(A)
+    reader, writer = await asyncio.open_connection("127.0.0.1", a.transport.port)
+    writer.write(b"GET /raft HTTP/1.1\r\nHost: x\r\nX: " + b"x" * listener.ENOUGH_FOR_A_HELLO)
+    async with asyncio.timeout(DEADLINE_S):
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+    writer.close()
+    await until(lambda: not a.transport._listener._strangers, "forgotten")
+    assert a.transport.bad_frames == {"not-http": 1}
+    assert caplog.messages == []
+
+
 async def test_a_name_that_can_be_none_is_nobody_s(node: MakeNode) -> None:
     a = await node(A)
     a.transport.sighted(B, "\udcff" * 80, 1)

@@ -57,8 +57,9 @@ class Caller(web.RequestHandler):
         super().data_received(data)
         if self._listener.is_stranger(self):
             self._read_bytes += len(data)
-            if self._read_bytes > ENOUGH_FOR_A_HELLO:
-                self.pause_reading()
+            if self._read_bytes > ENOUGH_FOR_A_HELLO and self.transport is not None:
+                with contextlib.suppress(RuntimeError):  # it is closed already
+                    self.transport.pause_reading()  # alone: aiohttp's parser cannot be paused where it has failed
 
     def handle_error(
         self,
