@@ -384,6 +384,17 @@ def test_who_is_gone_before_he_proves_anything_ends_no_node(tmp_path):
     uvloop.run(scenario())
 
 
+async def test_an_error_while_somebody_proves_himself_is_said_and_ends_no_node(start, tmp_path, monkeypatch, caplog):
+    shared = secret(tmp_path, "what all of them know")
+    a, b = await start(A, secret=shared), await start(B, secret=shared)
+    with monkeypatch.context() as broken:
+        broken.setattr(Secret, "prove", lambda *_: 1 / 0)
+        a.knows(b)
+        await until(lambda: b.transport.bad_frames["failed"] > 1, "said, and tried again")
+    assert "proving to 127.0.0.1 failed" in caplog.messages
+    await meet(a, b)
+
+
 async def test_an_error_in_a_handshake_is_said_and_ends_no_node(start, certificates, monkeypatch, caplog):
     a, b = await start(A, tls=certificates.tls(A)), await start(B, tls=certificates.tls(B))
     with monkeypatch.context() as broken:

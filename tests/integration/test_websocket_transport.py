@@ -854,6 +854,31 @@ async def test_a_peer_that_is_cut_off_while_much_is_written_to_it_ends_no_node(n
     await until(lambda: a.lost_peers == [B], "lost")
 
 
+@pytest.mark.parametrize("what", ["receive", "send_bytes"])
+@pytest.mark.parametrize("side", [aiohttp.ClientWebSocketResponse, aiohttp.web.WebSocketResponse])
+async def test_what_is_wrong_with_one_socket_ends_that_socket(
+    side: type, what: str, node: MakeNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = await node(A), await node(B)
+    with monkeypatch.context() as broken:
+        broken.setattr(side, what, fails)
+        a.knows(b)
+        await until(lambda: caplog.messages.count("a connection failed") > 1, "said, and tried again")
+    await until(lambda: a.connected(b) and b.connected(a), "connected")
+
+
+async def test_a_dial_that_fails_in_whatever_way_is_said_and_not_the_last(
+    node: MakeNode, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = await node(A), await node(B)
+    with monkeypatch.context() as broken:
+        broken.setattr(aiohttp.ClientSession, "ws_connect", fails)
+        a.knows(b)
+        await until(lambda: a.transport.bad_frames["failed"] > 1, "dialled again")
+    await until(lambda: a.connected(b) and b.connected(a), "connected")
+    assert f"dialling {B} at 127.0.0.1 failed" in caplog.messages
+
+
 async def test_a_stranger_that_says_much_and_means_nothing_is_turned_away_without_a_word_in_the_log(
     node: MakeNode, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,6 +6,7 @@ a task of its own, so that a peer that reads slowly holds up nobody but itself.
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -44,6 +45,9 @@ def in_farewell(refusal: Refusal) -> str:
 def of_farewell(reason: str) -> Refusal:
     kind, _, sentence = reason.partition(": ")
     return Refusal(kind, sentence)
+
+
+logger = logging.getLogger(__name__)
 
 
 class ConnectionOver(Exception):
@@ -95,6 +99,9 @@ class Connection:
             message = await self._websocket.receive()
         except ConnectionError:  # a ping was to be answered on a socket that has ended meanwhile, as after a freeze
             raise ConnectionOver(None, "") from None
+        except Exception as error:  # whatever else it is, it is of this one socket, and the other side may be its cause
+            logger.error("a connection failed", exc_info=error)
+            raise ConnectionOver(None, "") from error
         if message.type is WSMsgType.BINARY:
             return frames.decode(message.data)
         if message.type is WSMsgType.TEXT:
@@ -130,12 +137,25 @@ class Connection:
             await asyncio.wait([self._writer])
 
     async def _write(self) -> None:
-        with contextlib.suppress(ConnectionError):  # its reader sees the end, too
-            while True:
-                while (frame := self._outgoing.take()) is not None:
-                    await self._websocket.send_bytes(frame)  # type: ignore[arg-type]
-                self._something_to_write.clear()
-                await self._something_to_write.wait()
+        while True:
+            while (frame := self._outgoing.take()) is not None:
+                if not await self._wrote(frame):
+                    return
+            self._something_to_write.clear()
+            await self._something_to_write.wait()
+
+    async def _wrote(self, frame: bytes | bytearray) -> bool:
+        """False at the end of the socket, which its reader sees, too."""
+        try:
+            await self._websocket.send_bytes(frame)  # type: ignore[arg-type]
+        except ConnectionError:
+            return False
+        except Exception as error:  # as in `receive`, and its reader may have seen nothing
+            logger.error("a connection failed", exc_info=error)
+            with contextlib.suppress(Exception):
+                await self._websocket.close(code=BROKEN)
+            return False
+        return True
 
 
 def _tune(websocket: WebSocket) -> None:

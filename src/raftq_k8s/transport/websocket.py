@@ -266,6 +266,9 @@ class WebsocketTransport:
         except (ClientError, OSError, TimeoutError, ValueError) as error:  # the last: it is led on to where nothing is
             logger.debug("%s does not answer at %s: %r", member, address, error)
             return None
+        except Exception as error:  # of aiohttp or the loop: whoever is there may provoke it, and ends no node
+            self._failed_meeting(f"dialling {member} at {address.host}", error)
+            return None
         connection = Connection(websocket, self._ended)
         reason = "no hello"
         try:
@@ -286,6 +289,8 @@ class WebsocketTransport:
             reason = str(bad)
         except (ConnectionOver, ConnectionError, TimeoutError):
             pass
+        except Exception as error:  # the same
+            self._failed_meeting(f"greeting {member} at {address.host}", error)
         except asyncio.CancelledError:
             self._close_soon(connection, codes.GOING_AWAY, "another address was faster")
             raise
@@ -339,6 +344,9 @@ class WebsocketTransport:
             await connection.close(codes.REFUSED, codes.in_farewell(Refusal("secret", str(unproven))))
             return False
         except ConnectionError:
+            return False
+        except Exception as error:  # whoever does not know the secret ends no node
+            self._failed_meeting(f"proving to {request.remote}", error)
             return False
         return True
 
@@ -464,6 +472,11 @@ class WebsocketTransport:
         if now >= self._said_of.get(kind, 0.0):
             self._said_of[kind] = now + SAY_AGAIN_S
             logger.warning("a connection between members was refused (%s): %s", kind, reason)
+
+    def _failed_meeting(self, doing: str, error: Exception) -> None:
+        """Nobody foresaw it, and anybody may have brought it about: it is said each time, and goes no further."""
+        self._count_bad("failed")
+        logger.error("%s failed", doing, exc_info=error)
 
     def _refused_by(self, by: Identity, refusal: Refusal) -> None:
         """Logged once, though it is dialled again and again."""
