@@ -315,7 +315,7 @@ class Plan(NamedTuple):
 def plan(settings: Settings) -> Plan:
     """Raises `SettingsError` for settings that cannot work together."""
     name = MemberId(settings.name or socket.gethostname())
-    group, _ = _divided(name)
+    group, _ = divided(name)
     peers = _peers(settings.peers)
     if peers and settings.service:
         raise SettingsError("peers and service are both set: the members are named by one of them")
@@ -378,7 +378,8 @@ def _check_texts(settings: Settings) -> None:
             raise SettingsError(f"{setting} {text!r} is no {what}")
 
 
-def _divided(name: str) -> tuple[str, int]:
+def divided(name: str) -> tuple[str, int]:
+    """A member's name without its ordinal, and the ordinal."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise SettingsError(f"name {name!r} does not end in an ordinal: a member is called NAME-0, NAME-1, …")
@@ -391,7 +392,7 @@ def _peers(text: str) -> dict[MemberId, Address]:
         name, equals, address = item.partition("=")
         if not equals:
             raise SettingsError(f"peers: {item!r} is not NAME-0=HOST:PORT")
-        _divided(name)
+        divided(name)
         if name in peers:
             raise SettingsError(f"peers: {name} is named twice")
         peers[MemberId(name)] = parse_address("peers", address)
@@ -423,7 +424,7 @@ def _expected(settings: Settings, group: str, peers: Mapping[MemberId, Address])
     if not 1 <= replicas <= _MOST_MEMBERS:
         raise SettingsError(f"birth_replicas {replicas}: a cluster has 1 to {_MOST_MEMBERS} members")
     expected = tuple(MemberId(f"{group}-{number}") for number in range(replicas))
-    if peers and not (peers.keys() >= set(expected) and all(_divided(peer)[0] == group for peer in peers)):
+    if peers and not (peers.keys() >= set(expected) and all(divided(peer)[0] == group for peer in peers)):
         raise SettingsError(
             f"peers name {', '.join(sorted(peers))}, but a cluster of {replicas} is {', '.join(expected)}: "
             "name each of them, this one included"

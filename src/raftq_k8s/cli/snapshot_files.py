@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from raftq_k8s.agent.before_the_start import Recovered, note_recovery
+from raftq_k8s.agent.settings import SettingsError, divided
 from raftq_k8s.cli.connecting import complain
 from raftq_k8s.cli.sizes import in_words
 from raftq_k8s.node import recovery, snapshot_file
@@ -95,6 +96,10 @@ def _tell(path: Path, found: _Found) -> None:
 
 def restore(file: Path, data: Path, name: str, *, as_json: bool) -> int:
     cluster = ClusterId(secrets.token_hex(8))
+    try:
+        divided(name)
+    except SettingsError as error:
+        return complain(str(error), UNUSABLE)
     try:
         heading, state = snapshot_file.read(file)
     except OSError as error:

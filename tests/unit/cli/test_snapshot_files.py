@@ -67,6 +67,14 @@ def test_a_restored_one_is_a_volume_that_is_shown_too(
     assert (shown["cluster"], shown["keys"], shown["revision"]) == (told["cluster"], 2, 70)
 
 
+def test_no_volume_is_made_for_a_name_with_which_no_agent_starts(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert snapshot_files.restore(saved, tmp_path / "data", "raftq", as_json=False) == 2
+    assert "does not end in an ordinal" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
 def test_nothing_is_restored_over_a_volume_that_was_used(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
