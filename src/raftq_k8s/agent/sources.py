@@ -10,6 +10,7 @@ form and passed over.
 
 import argparse
 import re
+import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -22,6 +23,7 @@ from raftq_k8s.agent.settings import CHAPTERS, Settings, SettingsError
 
 PREFIX = "RAFTQ_"
 CONFIG = "RAFTQ_CONFIG"
+_HELP_WIDTH = 100
 _NO_SETTINGS = frozenset({CONFIG, "RAFTQ_SERVER"})
 """The latter is for the commands that speak to an agent."""
 _SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -101,7 +103,7 @@ def command_line() -> argparse.ArgumentParser:
         "A flag wins over a variable, a variable over the file.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=100),
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=_help_width()),
         usage="raftq agent [--config FILE] [--SETTING VALUE]…",
     )
     parser.add_argument("--config", metavar="FILE", help=f"a TOML file of settings (variable {CONFIG})")
@@ -114,6 +116,11 @@ def command_line() -> argparse.ArgumentParser:
                 setting.flag, dest=setting.key, metavar=setting.metavar, help=setting.description + default
             )
     return parser
+
+
+def _help_width() -> int:
+    """A terminal breaks longer lines in the middle of words."""
+    return min(_HELP_WIDTH, shutil.get_terminal_size((_HELP_WIDTH + 1, 0)).columns - 1)
 
 
 class _OneLineParser(argparse.ArgumentParser):

@@ -242,7 +242,7 @@ def certs(
     members: Annotated[list[str] | None, typer.Argument(metavar="NAME…", help="The members to make one for.")] = None,
     service: Annotated[str, typer.Option(metavar="NAME", help="The headless Service of the members.")] = "",
     namespace: Annotated[str, typer.Option(metavar="NAME", help="The Kubernetes namespace of that Service.")] = "",
-    days: Annotated[int, typer.Option(min=1, max=3650, metavar="1-3650", help="How long they last.")] = 365,
+    days: Annotated[int, typer.Option(min=1, max=3650, metavar="DAYS", help="How long they last.")] = 365,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else.")] = False,
 ) -> None:
     """Make an authority, and certificates of members that it signs, for mutual TLS between them.

@@ -95,15 +95,20 @@ def _become_watchdog(command: list[str], source: list[str]) -> NoReturn:
 def _help() -> str:
     return f"""usage: {_USAGE}
 
-Run COMMAND only where the leader is: in one place at a time. It is started with RAFTQ_ROLE=leader and RAFTQ_TERM, the
-fencing token, in its environment, asked to end by SIGTERM when another member is to lead, and killed with all that it
-started when it takes too long, or when its agent has died or stands still.
+Run COMMAND only where the leader is: in one place at a time. It is started
+with RAFTQ_ROLE=leader and RAFTQ_TERM, the fencing token, in its environment,
+asked to end by SIGTERM when another member is to lead, and killed with all
+that it started when it takes too long, or when its agent has died or stands
+still.
 
-Without --server this is a member of the cluster, with the settings of raftq agent (raftq agent --help). When COMMAND
-ends by itself, the leadership goes to another member; this one stays a member.
+Without --server this is a member of the cluster, with the settings of raftq
+agent (raftq agent --help). When COMMAND ends by itself, the leadership goes to
+another member; this one stays a member.
 
-With --server, an agent that runs beside this one says when (its settings: application_mode exclusive and
-application_signal put). The exit code is that of COMMAND.
+With --server, an agent that runs beside this one says when (its settings:
+application_mode exclusive and application_signal put). The exit code is that
+of COMMAND.
 
-for example:  raftq run --name raftq-0 --service raftq-headless --data /data -- python3 worker.py
-              raftq run --server http://127.0.0.1:7480 -- python3 worker.py"""
+for example:
+  raftq run --name raftq-0 --service raftq-headless -- python3 worker.py
+  raftq run --server http://127.0.0.1:7480 -- python3 worker.py"""

@@ -27,8 +27,8 @@ def check(
     """Verify every record of a volume, and say what is on it. Nothing is changed.
 
     It reads a copy, for which the folder for temporary files (TMPDIR) needs room.
-    The exit code is 1 if the volume is damaged, 2 if it cannot be looked at: there
-    is none, or an agent runs on it.
+    The exit code is 1 if the volume is damaged, 2 if it cannot be looked at:
+    there is none, or an agent runs on it.
     """
     from raftq_k8s.cli import storage_check
 

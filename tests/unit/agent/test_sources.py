@@ -131,6 +131,13 @@ def test_a_file_that_says_something_else_is_refused_with_one_line(config, text, 
     assert "\n" not in str(refusal.value)
 
 
+def test_help_fits_into_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        load(["--help"], {})
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 80
+
+
 def test_help_explains_every_setting(capsys):
     with pytest.raises(SystemExit) as end:
         load(["--help"], {})
