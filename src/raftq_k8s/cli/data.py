@@ -175,5 +175,5 @@ def _json(text: bytes) -> bytes:
         msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError) as error:
         shown = text[:60].decode(errors="replace")
-        raise ValueError(f"{shown!r} is not JSON: {error}") from None
+        raise ValueError(f"{shown!r} is not JSON: {str(error).removeprefix('JSON is malformed: ')}") from None
     return text

@@ -86,7 +86,8 @@ def say(event: Event) -> None:
         case Listening(host, port, to_port):
             log.info("%s:%d is forwarded to port %d of whoever leads", host, port, to_port)
         case Leads(host, port, ended):
-            log.info("%s:%d leads; %d sessions with the leader before end", host, port, ended)
+            before = f"; ending {ended} {'session' if ended == 1 else 'sessions'} with the one before" if ended else ""
+            log.info("%s:%d leads%s", host, port, before)
         case Unheard(reason):
             log.warning("whoever leads now is not heard of: %s", reason)
         case Opened() | Closed():

@@ -65,11 +65,15 @@ def _parts(picture: Picture, now_s: float) -> Iterable[RenderableType]:
         yield _Members(picture.members)
     failover = picture.last_failover
     if failover is not None:
-        took = "" if failover.duration_ms is None else f" in {seconds(failover.duration_ms / 1000)}"
+        took = "" if failover.duration_ms is None else f" in {_taken(failover.duration_ms)}"
         reason = _REASONS.get(failover.reason, failover.reason)
         ago = seconds(max(0.0, now_s - failover.at))
         yield Text()
         yield Text(f"last failover {ago} ago: {failover.before} → {failover.after}{took} ({reason})")
+
+
+def _taken(span_ms: float) -> str:
+    return milliseconds(span_ms) if span_ms < 10 else seconds(span_ms / 1000)
 
 
 def _title(picture: Picture) -> RenderableType:

@@ -42,7 +42,7 @@ def of_members(entry: Entry) -> str:
     voters = f"the voters are {_names(membership.voters)}"
     if membership.outgoing:
         voters += f", and {_names(membership.outgoing)} until they take over"
-    learners = f"; {_names(membership.learners)} learn" if membership.learners else ""
+    learners = f"; learning: {_names(membership.learners)}" if membership.learners else ""
     return f"by entry {entry.index} {voters}{learners}"
 
 

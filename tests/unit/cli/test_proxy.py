@@ -186,6 +186,7 @@ def test_an_event_is_a_line_of_json_to_a_program_and_a_line_of_the_log_to_people
     caplog.set_level("INFO")
     for event in (
         Listening("127.0.0.1", 5432, 7480),
+        Leads("10.0.0.2", 7480, ended=0),
         Leads("10.0.0.1", 7480, ended=3),
         Unheard("no"),
         Opened(1),
@@ -195,6 +196,7 @@ def test_an_event_is_a_line_of_json_to_a_program_and_a_line_of_the_log_to_people
         say(event)
     assert capsys.readouterr().out.splitlines() == [
         '{"event":"listening","host":"127.0.0.1","port":5432,"to_port":7480}',
+        '{"event":"leads","host":"10.0.0.2","port":7480,"ended":0}',
         '{"event":"leads","host":"10.0.0.1","port":7480,"ended":3}',
         '{"event":"unheard","reason":"no"}',
         '{"event":"opened","sessions":1}',
@@ -202,6 +204,7 @@ def test_an_event_is_a_line_of_json_to_a_program_and_a_line_of_the_log_to_people
     ]
     assert caplog.messages == [
         "127.0.0.1:5432 is forwarded to port 7480 of whoever leads",
-        "10.0.0.1:7480 leads; 3 sessions with the leader before end",
+        "10.0.0.2:7480 leads",
+        "10.0.0.1:7480 leads; ending 3 sessions with the one before",
         "whoever leads now is not heard of: no",
     ]

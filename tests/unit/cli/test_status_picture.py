@@ -127,6 +127,11 @@ def test_where_nothing_is_labelled_no_column_says_so():
     assert "label" not in picture(own={"raftq-0": says("raftq-0", label=None)}, width=110)
 
 
+def test_a_leadership_that_was_handed_over_in_a_few_milliseconds_is_not_said_to_take_none():
+    history = (Failover(NOW_S - 60, "raftq-0", "raftq-1", 3, "transfer", 9.9),)
+    assert "raftq-0 → raftq-1 in 9.9 ms (handed over)" in picture(history=history)
+
+
 def test_a_first_leader_is_no_failover():
     assert "failover" not in picture(history=(Failover(NOW_S, None, "raftq-1", 1, "first", 900.0),))
 

@@ -43,7 +43,7 @@ def test_57_a_blank_node_asks_is_added_and_catches_up() -> None:
     assert voters(d, cluster.now) == voters(cluster["a"], cluster.now) == "abcd"
     assert any(actions.announce for actions in d.history)
     said = [note for actions in cluster["a"].history for note in actions.notes if "voters are" in note]
-    assert [note.partition(" the ")[2] for note in said] == ["voters are a, b, c; d learn", "voters are a, b, c, d"]
+    assert [note.partition(" the ")[2] for note in said] == ["voters are a, b, c; learning: d", "voters are a, b, c, d"]
 
 
 def test_66_who_greets_by_a_new_connection_before_the_old_one_is_lost_stays_present() -> None:
