@@ -2,8 +2,9 @@
 
 Heartbeats, votes and answers all wait for it. A leader whose loop stands still for an election time is replaced, so a
 stall of a quarter of that is worth a line and a count: it is a warning before the loss. A timer knows when it is due
-and sees when it fires; what lies between is the lag that everything else on the loop had as well. Whether the thread
-was at work meanwhile tells a turn that was too long from a process that was frozen, throttled or starved.
+and sees when it fires; what lies between is the lag that everything else on the loop had as well. It is due as seldom
+as will do, for it wakes an idle process: a stall of twice that length is never missed. Whether the thread was at work
+meanwhile tells a turn that was too long from a process that was frozen, throttled or starved.
 """
 
 import asyncio
@@ -42,10 +43,9 @@ class StallDetector:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        pause_s = self._stall_s / 2
         while True:
-            due, worked_s = self._clock() + pause_s, self._at_work()
-            await self._sleep(pause_s)
+            due, worked_s = self._clock() + self._stall_s, self._at_work()
+            await self._sleep(self._stall_s)
             now = self._clock()
             self._fired(max(0.0, now - due), self._at_work() - worked_s, now)
 
