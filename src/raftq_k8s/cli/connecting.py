@@ -68,8 +68,7 @@ def ask(reach: Reach, work: "Callable[[Client], Awaitable[int]]", timeout_s: flo
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed goes nowhere
-        return 128 + signal.SIGPIPE
+        return unread()
 
 
 async def _with(client: "Client", work: "Callable[[Client], Awaitable[int]]") -> int:
@@ -80,6 +79,12 @@ async def _with(client: "Client", work: "Callable[[Client], Awaitable[int]]") ->
         code = await work(client)
         sys.stdout.flush()
         return code
+
+
+def unread() -> int:
+    """The exit code where nobody reads the output any more: what is left of it, or comes yet, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 def said(error: Exception) -> int:

@@ -8,7 +8,6 @@ must not go on with them. A session that comes while nobody can be reached waits
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from raftq_k8s.cli.connecting import unread
 from raftq_k8s.client.client import Client
 from raftq_k8s.client.errors import ClientError
 
@@ -228,8 +228,7 @@ async def _run(asked: Client, listen: Address, port: int, wait_s: float, tell: T
         try:
             tell(event)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what comes yet goes nowhere
-            code = 128 + signal.SIGPIPE
+            code = unread()
             asked_to_stop.set()
 
     proxy = Proxy(wait_s, tell_while_heard)

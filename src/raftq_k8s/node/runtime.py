@@ -294,7 +294,11 @@ class Runtime:
         self._happen(partial(self._driver.refused, by, refusal))
 
     def failed(self, error: BaseException) -> None:
-        self._fail(error)
+        self._take_no_part()
+        if not self._failure.done():
+            _log.error("the node cannot go on", exc_info=error)
+            self._failure.set_exception(error)
+            self._listener.noted(f"this node takes no further part: {error}")
 
     # --------------------------------------------------------------------------------------------------------- a turn
 
@@ -334,7 +338,7 @@ class Runtime:
         try:
             work()
         except Exception as error:  # nothing is known of the state any more: the process has to end
-            self._fail(error)
+            self.failed(error)
 
     def _look(self) -> None:
         """Whatever happened since the last turn. What peers said comes before what the time says: after a stall of this
@@ -451,13 +455,6 @@ class Runtime:
             if isinstance(door, BaseException):
                 raise door
             door(self._clock())
-
-    def _fail(self, error: BaseException) -> None:
-        self._take_no_part()
-        if not self._failure.done():
-            _log.error("the node cannot go on", exc_info=error)
-            self._failure.set_exception(error)
-            self._listener.noted(f"this node takes no further part: {error}")
 
 
 def _end(future: "asyncio.Future[_T]", value: _T) -> None:

@@ -36,6 +36,8 @@ BROKEN = 1011
 
 _MAX_REASON_BYTES = 123
 
+logger = logging.getLogger(__name__)
+
 
 def in_farewell(refusal: Refusal) -> str:
     """The kind first, for a long reason is cut."""
@@ -45,9 +47,6 @@ def in_farewell(refusal: Refusal) -> str:
 def of_farewell(reason: str) -> Refusal:
     kind, _, sentence = reason.partition(": ")
     return Refusal(kind, sentence)
-
-
-logger = logging.getLogger(__name__)
 
 
 class ConnectionOver(Exception):
